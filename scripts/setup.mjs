@@ -1,0 +1,118 @@
+// Everything that `npm run up` and `npm test` need before the first line of the product can run. No dependencies: on a
+// fresh clone there are none. Does nothing when nothing is missing.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import process from 'node:process';
+
+export const root = join(import.meta.dirname, '..');
+
+/** @param {string} message */
+function say(message) {
+  process.stdout.write(`apigw: ${message}\n`);
+}
+
+/**
+ * @param {string} message
+ * @returns {never}
+ */
+export function die(message) {
+  process.stderr.write(`apigw: ${message}\n`);
+  process.exit(1);
+}
+
+// Debian leaves the folders of servers out of a user's PATH
+process.env['PATH'] = `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin`;
+
+const isRoot = process.getuid?.() === 0;
+
+/**
+ * @param {string} command
+ * @param {readonly string[]} args
+ * @param {NodeJS.ProcessEnv} [env]
+ */
+function run(command, args, env = process.env) {
+  return spawnSync(command, args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] }).status === 0;
+}
+
+/** @param {string} program */
+function has(program) {
+  return spawnSync('sh', ['-c', 'command -v "$0"', program]).status === 0;
+}
+
+/**
+ * Installs Debian packages when it can. A server among them is not started: its own service is the operator's to use.
+ *
+ * @param {readonly string[]} packages
+ */
+function aptInstall(packages) {
+  if (!isRoot || !has('apt-get')) return false;
+  const policy = '/usr/sbin/policy-rc.d';
+  const isOurs = !existsSync(policy);
+  if (isOurs) writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  try {
+    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+    const install = ['install', '-y', '-qq', '--no-install-recommends', ...packages];
+    return run('apt-get', install, env) || (run('apt-get', ['update', '-qq'], env) && run('apt-get', install, env));
+  } finally {
+    if (isOurs) rmSync(policy);
+  }
+}
+
+function requireNode() {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  if (major < 20 || (major === 20 && minor < 19))
+    die(`Node 20.19 or later is needed; this is ${process.versions.node}.`);
+  if (process.platform !== 'linux') die('this runs on Linux; elsewhere use docker compose up --build.');
+}
+
+function installPackages() {
+  const stamp = join(root, 'node_modules', '.apigw-installed');
+  const lock = readFileSync(join(root, 'package-lock.json'));
+  const wanted = createHash('sha256').update(lock).update(process.versions.modules).digest('hex');
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  say('installing packages (npm ci); this takes a few minutes the first time');
+  // dev dependencies too: the compiler is one
+  const install = () => run('npm', ['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error']);
+  const isDone = install() || (!(has('make') && has('c++')) && aptInstall(['python3', 'make', 'g++']) && install());
+  if (!isDone) {
+    die(
+      'npm ci failed (its messages are above). When they name node-gyp: apt-get install python3 make g++, then again.',
+    );
+  }
+  writeFileSync(stamp, wanted);
+}
+
+function installNginx() {
+  const packages = ['nginx', 'openssl'].filter((program) => !has(program));
+  if (packages.length === 0) return;
+  say(`installing ${packages.join(' and ')} from the distribution`);
+  if (!aptInstall(packages))
+    die(`${packages.join(' and ')} cannot be found; install with: sudo apt-get install ${packages.join(' ')}`);
+}
+
+function build() {
+  const built = join(root, 'dist', '.tsbuildinfo');
+  const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' });
+  const isCurrent =
+    existsSync(built) && sources.every((file) => statSync(join(root, 'src', file)).mtimeMs < statSync(built).mtimeMs);
+  if (isCurrent) return;
+  say('building');
+  rmSync(join(root, 'dist'), { recursive: true, force: true });
+  try {
+    execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '--project', 'tsconfig.build.json'], {
+      cwd: root,
+      stdio: 'inherit',
+    });
+  } catch {
+    die('the build failed; its messages are above.');
+  }
+}
+
+export function setUp() {
+  requireNode();
+  installPackages();
+  installNginx();
+  build();
+}

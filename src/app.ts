@@ -1,0 +1,113 @@
+import type { RequestListener } from 'node:http';
+import { performance } from 'node:perf_hooks';
+import { createAuthenticator, type KeyRecord } from './auth/authenticator.ts';
+import type { ClientStore } from './clients/client-store.ts';
+import { createApiClients, type ApiClients } from './clients/api-clients.ts';
+import { createClientDirectory } from './clients/client-directory.ts';
+import type { Config, ListenAddress } from './config.ts';
+import { createDecisionHandler } from './http/decision-listener.ts';
+import { listen, type Listener } from './http/listener.ts';
+import { createManagementApp } from './http/management-app.ts';
+import type { Logger } from './log.ts';
+import { followChanges } from './store/change-feed.ts';
+import { createClientStore } from './store/client-store.ts';
+import { migrate } from './store/migrations.ts';
+import { openSqlite } from './store/sqlite.ts';
+
+export interface Gateway {
+  readonly decisionAddress: string;
+  readonly managementAddress: string;
+  readonly clients: ApiClients;
+  readonly store: ClientStore;
+  /** Answers what is under way, then closes everything. */
+  close(): Promise<void>;
+}
+
+/**
+ * Composes the gateway and starts it. Whatever has been opened is closed again when a later step fails.
+ *
+ * @throws {Error} whose message says what cannot be opened or listened on
+ */
+export async function startGateway(config: Config, log: Logger): Promise<Gateway> {
+  const opened: (() => Promise<void>)[] = [];
+  const close = async () => {
+    for (const step of opened.splice(0).reverse()) await step();
+  };
+  try {
+    return { ...(await start(config, log, opened)), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function start(config: Config, log: Logger, opened: (() => Promise<void>)[]): Promise<Omit<Gateway, 'close'>> {
+  const now = Date.now;
+  const monotonicNow = () => performance.now();
+
+  const database = await openSqlite(config.databaseFile);
+  opened.push(() => database.close());
+  await migrate(database.write).catch((error: unknown) => {
+    throw new Error(`The database ${config.databaseFile} cannot be used. ${(error as Error).message}`, {
+      cause: error,
+    });
+  });
+  const store = createClientStore(database);
+  const directory = createClientDirectory({ store, monotonicNow });
+  const feed = await followChanges({
+    database,
+    monotonicNow,
+    onChange: directory.forget,
+    onReset: directory.forgetAll,
+    onConfirmed: directory.confirm,
+    onLost: (cause) => {
+      log.error({ err: cause }, 'the database does not answer; API clients are remembered for 5 s at most');
+    },
+    onRecovered: () => {
+      log.info('the database answers again');
+    },
+  });
+  opened.push(() => feed.stop());
+
+  const clients = createApiClients({ store, now, onChange: directory.forget });
+  const onKeyUsed = createFirstUseRecorder(store, now, log);
+  const authenticate = createAuthenticator({ findClient: directory.find, now, onKeyUsed });
+  const readinessChecks = {
+    store: async () => {
+      await store.list({ after: 0, limit: 1 });
+    },
+  };
+  const management = createManagementApp({ authenticate, clients, store, readinessChecks, now, log });
+
+  const handleManagement = management.callback();
+  const listeners: Listener[] = [];
+  opened.push(async () => {
+    await Promise.all(listeners.map((listener) => listener.close()));
+  });
+  const open = async (address: ListenAddress, handler: RequestListener) => {
+    const listener = await listen(address, handler);
+    listeners.push(listener);
+    return listener.address;
+  };
+  return {
+    clients,
+    store,
+    decisionAddress: await open(config.decisionListen, createDecisionHandler({ authenticate, log })),
+    managementAddress: await open(config.managementListen, (request, response) => {
+      void handleManagement(request, response);
+    }),
+  };
+}
+
+/** A bootstrap key that was never used goes when the next one is made, so its first use is kept; once, off the path. */
+function createFirstUseRecorder(store: ClientStore, now: () => number, log: Logger): (key: KeyRecord) => void {
+  const recorded = new Set<number>();
+  return ({ id, isUnusedBootstrap }) => {
+    if (!isUnusedBootstrap || recorded.has(id)) return;
+    recorded.add(id);
+    store.markKeyUsed(id, now()).catch((error: unknown) => {
+      recorded.delete(id);
+      log.warn({ err: error }, 'the first use of a bootstrap key could not be stored');
+    });
+  };
+}

@@ -1,0 +1,26 @@
+const maxBytes = 1024;
+const encoder = new TextEncoder();
+
+/**
+ * A value that is safe in an HTTP header: UTF-8, percent-encoded outside printable ASCII and for `%` itself, so that
+ * `decodeURIComponent` gives the text back. At most 1,024 bytes: of a longer value as many whole characters as fit.
+ */
+export function encodeHeaderValue(text: string): string {
+  if (text.length <= maxBytes && /^[!-$&-~](?:[ -$&-~]*[!-$&-~])?$/.test(text)) return text;
+  const characters = Array.from(text);
+  let encoded = '';
+  for (const [position, character] of characters.entries()) {
+    // RFC 9110 5.5: space at the ends is no part of a header's value, so there it must not stand bare
+    const isAtEnd = position === 0 || position === characters.length - 1;
+    const next = /^[!-$&-~]$/.test(character) || (character === ' ' && !isAtEnd) ? character : percentEncode(character);
+    if (encoded.length + next.length > maxBytes) return encoded.trimEnd();
+    encoded += next;
+  }
+  return encoded;
+}
+
+function percentEncode(character: string): string {
+  let encoded = '';
+  for (const byte of encoder.encode(character)) encoded += `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
+  return encoded;
+}

@@ -1,0 +1,157 @@
+import { readFileSync } from 'node:fs';
+import { nearestName } from './nearest-name.ts';
+
+/** Where a listener listens: a Unix socket (absolute path), or a TCP address. */
+export type ListenAddress =
+  | { readonly kind: 'unix'; readonly path: string }
+  | { readonly kind: 'tcp'; readonly host: string; readonly port: number };
+
+/** How the gateway runs. What it accepts is nginx configuration and arrives with every request. */
+export interface Config {
+  /** Absolute path of the SQLite database file. */
+  readonly databaseFile: string;
+  /** Answers nginx's `auth_request` and nothing else. */
+  readonly decisionListen: ListenAddress;
+  /** Management API and health. */
+  readonly managementListen: ListenAddress;
+  /** Create and print an administrator's API key at this start. */
+  readonly createApiKey: boolean;
+  /** Lifetime of such a key, in milliseconds. */
+  readonly bootstrapKeyLifetime: number;
+  readonly logLevel: LogLevel;
+}
+
+export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+/** Every mistake in the environment at once, one sentence each. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+  readonly problems: readonly string[];
+
+  constructor(problems: readonly string[]) {
+    super(problems.join('\n'));
+    this.problems = problems;
+  }
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+interface Setting<T> {
+  readonly default: string;
+  /** What is allowed, as it stands in an error message. */
+  readonly allowed: string;
+  /** May hold a secret: can come as `NAME_FILE`, and its value is never repeated in a message. */
+  readonly secret?: true;
+  /** Returns undefined for a value that is not allowed. */
+  readonly parse: (value: string) => T | undefined;
+}
+
+const setting = <T>(definition: Setting<T>): Setting<T> => definition;
+
+/** Every setting of the gateway; the reference in docs/settings.md is checked against this table. */
+export const settings = {
+  API_KEY_CREATE: setting({
+    default: 'false',
+    allowed: '"true" or "false"',
+    parse: (value) => ({ true: true, false: false })[value.toLowerCase()],
+  }),
+  DATABASE_URL: setting({
+    default: 'sqlite:/var/lib/apigw/apigw.db',
+    allowed: 'sqlite: and the absolute path of a file, such as sqlite:/var/lib/apigw/apigw.db',
+    secret: true,
+    parse: (value) => /^sqlite:(?:\/\/)?(\/.*[^/])$/.exec(value)?.[1],
+  }),
+  APIGW_DECISION_LISTEN: setting({
+    default: 'unix:/run/apigw/decision.sock',
+    allowed: 'unix:/absolute/path or host:port',
+    parse: parseListenAddress,
+  }),
+  APIGW_MANAGEMENT_LISTEN: setting({
+    default: 'unix:/run/apigw/management.sock',
+    allowed: 'unix:/absolute/path or host:port',
+    parse: parseListenAddress,
+  }),
+  APIGW_BOOTSTRAP_KEY_LIFETIME: setting({
+    default: '24h',
+    allowed: 'a whole number followed by s, m, h or d, from 1m to 365d',
+    parse: parseLifetime,
+  }),
+  APIGW_LOG_LEVEL: setting({
+    default: 'info',
+    allowed: logLevels.join(', '),
+    parse: (value) => logLevels.find((level) => level === value),
+  }),
+};
+
+/**
+ * Reads the environment into a frozen Config. `alsoKnown` names further settings with our prefix that belong to
+ * somebody else who shares this environment.
+ *
+ * @throws {ConfigError} naming every setting that is unknown, unreadable or has a value that is not allowed
+ */
+export function readConfig(env: Environment, alsoKnown: readonly string[] = []): Config {
+  const problems = unknownSettings(env, alsoKnown);
+
+  const read = <T>(name: keyof typeof settings, { default: fallback, allowed, secret, parse }: Setting<T>): T => {
+    let source: string = name;
+    let value = env[name];
+    if (secret && env[`${name}_FILE`] !== undefined) {
+      source = `${name}_FILE`;
+      if (value !== undefined) problems.push(`${name} and ${source} are both set; keep one of them.`);
+      value = readSecretFile(source, env[source] ?? '', problems);
+    }
+    const parsed = parse(value ?? fallback);
+    if (parsed !== undefined) return parsed;
+    problems.push(
+      `${source} ${secret ? 'has a value that' : `is ${JSON.stringify(value)}, which`} is not allowed; allowed: ${allowed}.`,
+    );
+    return parse(fallback) as T;
+  };
+
+  const config: Config = {
+    databaseFile: read('DATABASE_URL', settings.DATABASE_URL),
+    decisionListen: read('APIGW_DECISION_LISTEN', settings.APIGW_DECISION_LISTEN),
+    managementListen: read('APIGW_MANAGEMENT_LISTEN', settings.APIGW_MANAGEMENT_LISTEN),
+    createApiKey: read('API_KEY_CREATE', settings.API_KEY_CREATE),
+    bootstrapKeyLifetime: read('APIGW_BOOTSTRAP_KEY_LIFETIME', settings.APIGW_BOOTSTRAP_KEY_LIFETIME),
+    logLevel: read('APIGW_LOG_LEVEL', settings.APIGW_LOG_LEVEL),
+  };
+  if (problems.length > 0) throw new ConfigError(problems);
+  return Object.freeze(config);
+}
+
+/** A misspelt setting is an error, never silently ignored. */
+function unknownSettings(env: Environment, alsoKnown: readonly string[]): string[] {
+  const known = [...Object.keys(settings), 'DATABASE_URL_FILE', ...alsoKnown];
+  return Object.keys(env)
+    .filter((name) => (name.startsWith('APIGW_') || name.startsWith('API_KEY_')) && !known.includes(name))
+    .map((name) => `${name} is not a setting; did you mean ${nearestName(name, known)}?`);
+}
+
+function readSecretFile(name: string, path: string, problems: string[]): string | undefined {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch (error) {
+    problems.push(`${name}: ${(error as Error).message}.`);
+    return undefined;
+  }
+}
+
+function parseListenAddress(value: string): ListenAddress | undefined {
+  const path = /^unix:(\/.+)$/.exec(value)?.[1];
+  // sun_path holds 108 bytes with its final NUL: unix(7)
+  if (path !== undefined) return Buffer.byteLength(path) < 108 ? { kind: 'unix', path } : undefined;
+  const [, host, digits] = /^(\[[0-9A-Fa-f:.]+\]|[^:\s/]+):([0-9]{1,5})$/.exec(value) ?? [];
+  if (host === undefined || digits === undefined || Number(digits) > 65535) return undefined;
+  return { kind: 'tcp', host: host.replace(/^\[|\]$/g, ''), port: Number(digits) };
+}
+
+const minute = 60_000;
+const day = 24 * 60 * minute;
+
+function parseLifetime(value: string): number | undefined {
+  const [, digits, unit] = /^([1-9][0-9]{0,8})([smhd])$/.exec(value) ?? [];
+  const milliseconds = Number(digits) * { s: 1000, m: minute, h: 60 * minute, d: day }[unit as 's' | 'm' | 'h' | 'd'];
+  return milliseconds >= minute && milliseconds <= 365 * day ? milliseconds : undefined;
+}

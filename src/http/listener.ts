@@ -1,0 +1,96 @@
+import { chmod, rm } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http';
+import type { ListenAddress } from '../config.ts';
+
+export interface Listener {
+  /** The address as an operator would write it; a TCP port of 0 has become a real one. */
+  readonly address: string;
+  /** Answers what is under way, tells the other side to connect anew, and resolves when the last connection is closed. */
+  readonly close: () => Promise<void>;
+}
+
+/** Milliseconds after which a closing listener gives up on the requests that are still under way. */
+const drainTimeout = 8_000;
+
+const limits: ServerOptions = {
+  // nginx passes header lines of up to 16 KB (large_client_header_buffers 4 16k): more here than there, or Node's 431
+  // would turn into a 500
+  maxHeaderSize: 64 * 1024,
+  // above nginx's upstream keepalive_timeout (60 s), or nginx writes into a connection that Node is closing
+  keepAliveTimeout: 75_000,
+  headersTimeout: 10_000,
+  requestTimeout: 30_000,
+};
+
+/**
+ * Starts an HTTP server. A Unix socket is made with mode 0660: its folder's group decides who may connect.
+ *
+ * @throws {Error} naming the address, when it cannot be listened on
+ */
+export async function listen(address: ListenAddress, handler: RequestListener): Promise<Listener> {
+  let isClosing = false;
+  const server = createServer(limits, (request, response) => {
+    if (isClosing) response.setHeader('Connection', 'close');
+    handler(request, response);
+  });
+  const written = address.kind === 'unix' ? `unix:${address.path}` : `${address.host}:${address.port}`;
+  try {
+    if (address.kind === 'unix') await removeStaleSocket(address.path);
+    await start(server, address);
+  } catch (error) {
+    throw new Error(`Cannot listen on ${written}: ${explain(error)}`, { cause: error });
+  }
+  const bound = server.address();
+  return {
+    address: bound !== null && typeof bound === 'object' ? `${bound.address}:${bound.port}` : written,
+    close: () =>
+      new Promise((resolve) => {
+        isClosing = true;
+        // a connection that is busy now goes idle later, and nginx keeps idle ones open
+        const sweep = setInterval(() => {
+          server.closeIdleConnections();
+        }, 50);
+        const giveUp = setTimeout(() => {
+          server.closeAllConnections();
+        }, drainTimeout);
+        server.close(() => {
+          clearInterval(sweep);
+          clearTimeout(giveUp);
+          resolve();
+        });
+      }),
+  };
+}
+
+async function start(server: Server, address: ListenAddress): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(address.kind === 'unix' ? { path: address.path } : address, resolve);
+  });
+  if (address.kind === 'unix') await chmod(address.path, 0o660);
+}
+
+/** A killed process leaves its socket's file behind; one that answers belongs to somebody. */
+async function removeStaleSocket(path: string): Promise<void> {
+  const isAnswered = await new Promise<boolean>((resolve) => {
+    const probe = connect(path);
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once('error', () => {
+      resolve(false);
+    });
+  });
+  if (isAnswered) throw new Error('another process answers there');
+  await rm(path, { force: true });
+}
+
+function explain(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === 'EADDRINUSE') return 'the address is in use';
+  if (code === 'EACCES') return 'this user may not';
+  if (code === 'ENOENT') return 'the folder does not exist';
+  return message;
+}

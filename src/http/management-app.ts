@@ -1,0 +1,209 @@
+import { randomUUID } from 'node:crypto';
+import Router from '@koa/router';
+import Koa, { type Middleware, type Next, type ParameterizedContext } from 'koa';
+import type { Authenticate } from '../auth/authenticator.ts';
+import { denialDetails, type Principal } from '../auth/decision.ts';
+import { compilePolicy } from '../auth/policy.ts';
+import type { Actor } from '../clients/api-client.ts';
+import type { ApiClients } from '../clients/api-clients.ts';
+import { StoreUnavailable, type ClientStore } from '../clients/client-store.ts';
+import type { Logger } from '../log.ts';
+import { presentProblem, Problem } from '../problem.ts';
+import { encodeHeaderValue } from '../auth/header-value.ts';
+import { createApiClientRoutes } from './api-client-routes.ts';
+import { readGatewayHeaders } from './request-headers.ts';
+
+export interface ManagementState {
+  requestId: string;
+  principal?: Principal;
+  actor: Actor;
+  isProbe?: boolean;
+  /** Whether the change and its audit event are already stored together. */
+  isAudited?: boolean;
+}
+
+type Context = ParameterizedContext<ManagementState>;
+
+/** One named check of readiness: resolves when all is well, rejects with an error whose message may be shown. */
+export type ReadinessCheck = () => Promise<void>;
+
+export interface ManagementAppOptions {
+  readonly authenticate: Authenticate;
+  readonly clients: ApiClients;
+  readonly store: Pick<ClientStore, 'recordEvent'>;
+  readonly readinessChecks: Readonly<Record<string, ReadinessCheck>>;
+  readonly now: () => number;
+  readonly log: Logger;
+}
+
+/**
+ * The management listener: health, and the management API for administrators. It authenticates by itself and believes
+ * no identity header, so it is as safe without nginx in front as with it.
+ */
+export function createManagementApp(options: ManagementAppOptions): Koa<ManagementState> {
+  const { authenticate, clients, store, readinessChecks, now, log } = options;
+  const app = new Koa<ManagementState>();
+  app.on('error', (error: Error) => {
+    log.debug({ err: error }, 'a management connection broke');
+  });
+
+  const health = new Router<ManagementState>();
+  health.get('/livez', live);
+  health.get('/readyz', ready(readinessChecks));
+
+  const api = createApiClientRoutes(clients);
+
+  app.use(identifyRequest);
+  app.use(answerProblems(log));
+  app.use(health.routes());
+  app.use(authenticateCaller(authenticate));
+  app.use(audit(store, now, log));
+  app.use(requireAdmin);
+  app.use(refuseUnknown);
+  app.use(api.allowedMethods());
+  app.use(api.routes());
+  return app;
+}
+
+async function identifyRequest(context: Context, next: Next): Promise<void> {
+  const { requestId } = readGatewayHeaders(context.req.rawHeaders);
+  context.state.requestId = requestId || randomUUID();
+  context.set('X-Request-Id', context.state.requestId);
+  context.set('Cache-Control', 'no-store');
+  await next();
+}
+
+/** The one place where an error becomes an answer. */
+function answerProblems(log: Logger): Middleware<ManagementState> {
+  return async (context, next) => {
+    try {
+      await next();
+    } catch (error) {
+      const problem = toProblem(error);
+      context.status = problem.status;
+      context.set({ ...problem.headers, 'X-Auth-Reason': problem.reason });
+      context.body = JSON.stringify(presentProblem(problem, context.state.requestId));
+      context.type = 'application/problem+json';
+      if (problem.status >= 500)
+        log.error({ err: error, request_id: context.state.requestId }, 'management call failed');
+      // what is left of a refused body is not read
+      if (!context.req.complete) context.set('Connection', 'close');
+    }
+    // probes come every few seconds
+    if (context.state.isProbe) return;
+    log.info(
+      {
+        method: context.method,
+        path: context.path,
+        status: context.status,
+        client_id: context.state.principal?.id,
+        request_id: context.state.requestId,
+      },
+      'management call',
+    );
+  };
+}
+
+function toProblem(error: unknown): Problem {
+  if (error instanceof Problem) return error;
+  if (error instanceof StoreUnavailable) {
+    return new Problem(503, 'store_unavailable', 'The database does not answer at the moment; nothing was changed.', {
+      headers: { 'Retry-After': '1' },
+    });
+  }
+  return new Problem(500, 'internal_error', 'The request could not be completed.');
+}
+
+const live: Middleware<ManagementState> = (context) => {
+  context.state.isProbe = true;
+  context.body = { status: 'alive' };
+};
+
+function ready(checks: Readonly<Record<string, ReadinessCheck>>): Middleware<ManagementState> {
+  return async (context) => {
+    const results = await Promise.all(
+      Object.entries(checks).map(async ([name, check]) => {
+        try {
+          await check();
+          return [name, 'ok'] as const;
+        } catch (error) {
+          return [name, (error as Error).message] as const;
+        }
+      }),
+    );
+    context.state.isProbe = true;
+    const isReady = results.every(([, result]) => result === 'ok');
+    context.status = isReady ? 200 : 503;
+    context.body = { status: isReady ? 'ready' : 'not ready', checks: Object.fromEntries(results) };
+  };
+}
+
+function authenticateCaller(authenticate: Authenticate): Middleware<ManagementState> {
+  return async (context, next) => {
+    const { policy: source, authorization } = readGatewayHeaders(context.req.rawHeaders);
+    const policy = compilePolicy(source);
+    const decision = await authenticate(policy, authorization);
+    if (decision.outcome === 'granted') {
+      const { principal } = decision;
+      context.state.principal = principal;
+      context.state.actor = { clientId: principal.id, requestId: context.state.requestId };
+      // for nginx's access log; nginx hides them from the caller
+      context.set({
+        'X-Client-Id': encodeHeaderValue(principal.clientId),
+        'X-Client-Name': encodeHeaderValue(principal.clientName),
+        'X-Auth-Method': principal.method,
+      });
+      await next();
+      return;
+    }
+    const detail = denialDetails[decision.reason];
+    switch (decision.outcome) {
+      case 'unauthenticated':
+        throw new Problem(401, decision.reason, detail, { headers: { 'WWW-Authenticate': policy.challenge } });
+      case 'forbidden':
+        throw new Problem(403, decision.reason, detail);
+      case 'unavailable':
+        throw new Problem(503, decision.reason, detail, { headers: { 'Retry-After': '1' }, cause: decision.cause });
+    }
+  };
+}
+
+async function requireAdmin(context: Context, next: Next): Promise<void> {
+  if (!context.state.principal?.isAdmin) {
+    throw new Problem(403, 'admin_required', 'Only an API client with is_admin may use the management API.');
+  }
+  await next();
+}
+
+/** Calls that stored no change leave an event of their own, refused ones with the reason. */
+function audit(store: Pick<ClientStore, 'recordEvent'>, now: () => number, log: Logger): Middleware<ManagementState> {
+  return async (context, next) => {
+    let outcome = 'done';
+    try {
+      await next();
+    } catch (error) {
+      outcome = toProblem(error).reason;
+      throw error;
+    } finally {
+      if (!context.state.isAudited) {
+        const { actor, requestId } = context.state;
+        const details = { method: context.method, path: context.path.slice(0, 256) };
+        await store
+          .recordEvent({ at: now(), actor, action: 'management.call', clientId: null, outcome, details })
+          .catch((error: unknown) => {
+            log.error({ err: error, request_id: requestId }, 'the audit event could not be stored');
+          });
+      }
+    }
+  };
+}
+
+/** The router leaves a status without a body, and for a method that it does not know the `Allow` header. */
+async function refuseUnknown(context: Context, next: Next): Promise<void> {
+  await next();
+  if (context.status === 405 || context.status === 501) {
+    const allow = context.response.get('Allow');
+    throw new Problem(405, 'method_not_allowed', `The method is not allowed at this path; allowed: ${allow}.`);
+  }
+  if (context.status === 404) throw new Problem(404, 'not_found', 'There is nothing at this path.');
+}

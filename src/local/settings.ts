@@ -1,0 +1,87 @@
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { ConfigError, readConfig, type Environment } from '../config.ts';
+
+/** Settings of `npm run up`. */
+export interface LocalSettings {
+  readonly httpsPort: number;
+  readonly httpPort: number;
+  /** Database, certificate, logs: what must survive a restart. */
+  readonly stateDir: string;
+  /** The operator's directory; undefined when there is none. */
+  readonly configDir: string | undefined;
+  /** host:port of the application; undefined for the demonstration application. */
+  readonly appUpstream: string | undefined;
+  /** For the gateway's process. */
+  readonly gatewayEnv: Environment;
+  /** Where the directory for sockets and nginx's working files is made. */
+  readonly runParent: string;
+  /** The nginx program. */
+  readonly nginx: string;
+}
+
+/** The reference in docs/settings.md is checked against this list. */
+export const localSettings = [
+  'APIGW_HTTPS_PORT',
+  'APIGW_HTTP_PORT',
+  'APIGW_STATE_DIR',
+  'APIGW_CONFIG_DIR',
+  'APIGW_APP_UPSTREAM',
+  'APIGW_NGINX',
+] as const;
+
+/** The gateway's settings that may be given to `npm run up`; its addresses are decided here. */
+const passedOn = [
+  'API_KEY_CREATE',
+  'DATABASE_URL',
+  'DATABASE_URL_FILE',
+  'APIGW_BOOTSTRAP_KEY_LIFETIME',
+  'APIGW_LOG_LEVEL',
+];
+
+/**
+ * Reads the environment of `npm run up`. Paths are relative to `root`.
+ *
+ * @throws {ConfigError} naming every mistake
+ */
+export function readLocalSettings(env: Environment, root: string, isRoot: boolean): LocalSettings {
+  const problems: string[] = [];
+  const stateDir = resolve(root, env['APIGW_STATE_DIR'] || '.apigw');
+  const given = Object.fromEntries(Object.entries(env).filter(([name]) => passedOn.includes(name)));
+  if (!given['DATABASE_URL'] && !given['DATABASE_URL_FILE'])
+    given['DATABASE_URL'] = `sqlite:${join(stateDir, 'apigw.db')}`;
+  for (const name of ['APIGW_DECISION_LISTEN', 'APIGW_MANAGEMENT_LISTEN']) {
+    if (env[name] !== undefined)
+      problems.push(`${name} cannot be set here: npm run up connects nginx and the gateway by itself.`);
+  }
+  try {
+    readConfig({ ...env, ...given }, localSettings);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    problems.push(...error.problems);
+  }
+
+  const readPort = (name: string, fallback: number): number => {
+    const value = env[name] || String(fallback);
+    if (/^[1-9][0-9]{0,4}$/.test(value) && Number(value) <= 65535) return Number(value);
+    problems.push(`${name} is ${JSON.stringify(value)}, which is not allowed; allowed: a number from 1 to 65535.`);
+    return fallback;
+  };
+  const httpsPort = readPort('APIGW_HTTPS_PORT', isRoot ? 443 : 8443);
+  const httpPort = readPort('APIGW_HTTP_PORT', isRoot ? 80 : 8080);
+  if (httpsPort === httpPort)
+    problems.push(`APIGW_HTTPS_PORT and APIGW_HTTP_PORT are both ${httpPort}; they must differ.`);
+
+  if (problems.length > 0) throw new ConfigError(problems);
+  return {
+    httpsPort,
+    httpPort,
+    stateDir,
+    configDir: env['APIGW_CONFIG_DIR'] ? resolve(root, env['APIGW_CONFIG_DIR']) : undefined,
+    appUpstream: env['APIGW_APP_UPSTREAM'] || undefined,
+    gatewayEnv: given,
+    // where a user's sockets belong, by the XDG base directory specification
+    runParent: isRoot ? '/run' : env['XDG_RUNTIME_DIR'] || tmpdir(),
+    nginx: env['APIGW_NGINX'] || 'nginx',
+  };
+}

@@ -1,0 +1,200 @@
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { request as httpRequest, type RequestOptions } from 'node:http';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import type { Writable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { listen } from '../http/listener.ts';
+import { startChild, type Child } from './child.ts';
+import { demoApp } from './demo-app.ts';
+import type { LocalSettings } from './settings.ts';
+import type { Environment } from '../config.ts';
+import { claimStateDir } from './state-dir.ts';
+
+export interface StackOptions {
+  /** The repository: the shipped nginx files and the built gateway are read from here. */
+  readonly root: string;
+  readonly settings: LocalSettings;
+  /** The environment, of which child processes get what is not a setting of ours. */
+  readonly env: Environment;
+  /** Receives what the processes print. */
+  readonly output: Writable;
+}
+
+/** Gateway, application and nginx, running on this machine. */
+export interface Stack {
+  readonly gateway: Child;
+  readonly nginx: Child;
+  readonly runDir: string;
+  readonly logDir: string;
+  readonly stop: () => Promise<void>;
+}
+
+const runFile = promisify(execFile);
+
+/**
+ * Starts everything in order and resolves when the front door answers. When a step fails, what was started is stopped.
+ *
+ * @throws {Error} whose message names what is wrong
+ */
+export async function startStack(options: StackOptions): Promise<Stack> {
+  const started: (() => Promise<void> | void)[] = [];
+  const stop = async () => {
+    for (const step of started.splice(0).reverse()) await step();
+  };
+  try {
+    return { ...(await start(options, started)), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function start(
+  { root, settings, env, output }: StackOptions,
+  started: (() => Promise<void> | void)[],
+): Promise<Omit<Stack, 'stop'>> {
+  const { stateDir, configDir, httpPort, httpsPort } = settings;
+  if (configDir !== undefined && !existsSync(configDir))
+    throw new Error(`APIGW_CONFIG_DIR: ${configDir} does not exist.`);
+  await expectFreePort('APIGW_HTTP_PORT', httpPort);
+  await expectFreePort('APIGW_HTTPS_PORT', httpsPort);
+  const state = claimStateDir(stateDir, settings.runParent);
+  started.push(state.release);
+  const { runDir } = state;
+  const logDir = join(stateDir, 'logs');
+  const prefix = join(runDir, 'nginx');
+
+  const baseEnv = withoutSettings(env);
+  await layOut(root, settings, { runDir, logDir, prefix, baseEnv }, output);
+  await testConfiguration(settings, prefix, output);
+
+  if (settings.appUpstream === undefined) {
+    const app = await listen({ kind: 'unix', path: join(runDir, 'app.sock') }, demoApp);
+    started.push(app.close);
+  }
+
+  const gatewayEnv = {
+    ...baseEnv,
+    ...settings.gatewayEnv,
+    APIGW_DECISION_LISTEN: `unix:${join(runDir, 'decision.sock')}`,
+    APIGW_MANAGEMENT_LISTEN: `unix:${join(runDir, 'management.sock')}`,
+  };
+  const gateway = startChild({
+    name: 'the gateway',
+    command: [process.execPath, join(root, 'dist/main.js')],
+    env: gatewayEnv,
+    // a gateway that had to be started again was not asked for another key
+    restartEnv: { ...gatewayEnv, API_KEY_CREATE: 'false' },
+    output,
+    stopWith: [['SIGTERM', 10_000]],
+  });
+  started.push(gateway.stop);
+  const management = { socketPath: join(runDir, 'management.sock'), path: '/readyz' };
+  await Promise.race([gateway.failed, untilReady(management, 'the gateway', 30_000)]);
+  gateway.keepRunning();
+
+  const nginx = startChild({
+    name: 'nginx',
+    command: [settings.nginx, '-p', prefix, '-e', 'logs/error.log', '-c', 'nginx.conf', '-g', 'daemon off;'],
+    env: baseEnv,
+    output,
+    // QUIT finishes what is under way; connections that stay open, such as a WebSocket, are then cut
+    stopWith: [
+      ['SIGQUIT', 2_000],
+      ['SIGTERM', 2_000],
+    ],
+  });
+  started.push(nginx.stop);
+  const redirect = { host: '127.0.0.1', port: httpPort, path: '/' };
+  await Promise.race([nginx.failed, untilReady(redirect, 'nginx', 10_000)]);
+  nginx.keepRunning();
+  return { gateway, nginx, runDir, logDir };
+}
+
+/** Each process gets our settings by name, and only those that are its own. */
+function withoutSettings(env: Environment): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !/^(?:APIGW_|API_KEY_|DATABASE_URL)/.test(name)));
+}
+
+async function layOut(
+  root: string,
+  { stateDir, configDir, appUpstream, httpPort, httpsPort, nginx }: LocalSettings,
+  { runDir, logDir, prefix, baseEnv }: { runDir: string; logDir: string; prefix: string; baseEnv: NodeJS.ProcessEnv },
+  output: Writable,
+): Promise<void> {
+  const env = {
+    ...baseEnv,
+    APIGW_PREFIX: prefix,
+    APIGW_TLS_DIR: join(stateDir, 'tls'),
+    APIGW_SOCKET_DIR: runDir,
+    APIGW_LOG_DIR: logDir,
+    APIGW_APP_UPSTREAM: appUpstream ?? `unix:${join(runDir, 'app.sock')}`,
+    APIGW_HTTP_PORT: String(httpPort),
+    APIGW_HTTPS_PORT: String(httpsPort),
+    APIGW_NGINX: nginx,
+    ...(configDir !== undefined && { APIGW_CONFIG_DIR: configDir }),
+  };
+  try {
+    const { stdout } = await runFile('sh', [join(root, 'nginx/stage.sh')], { env });
+    output.write(stdout);
+  } catch (error) {
+    throw new Error((error as { stderr: string }).stderr.trim().replace(/^proxy: /gm, ''), { cause: error });
+  }
+}
+
+/** `nginx -t`, whose messages name the staged copy; the operator knows the file by its own name. */
+async function testConfiguration({ nginx, configDir }: LocalSettings, prefix: string, output: Writable): Promise<void> {
+  try {
+    const { stderr } = await runFile(nginx, ['-p', prefix, '-e', 'stderr', '-c', 'nginx.conf', '-t', '-q']);
+    output.write(stderr);
+  } catch (error) {
+    const said = (error as { stderr?: string }).stderr ?? (error as Error).message;
+    const named = said.replace(new RegExp(`${prefix}/((?:conf\\.d|ssl)/[^\\s:"]+)`, 'g'), (staged, file: string) => {
+      const own = configDir === undefined ? staged : join(configDir, 'nginx', file);
+      return existsSync(own) ? own : staged;
+    });
+    throw new Error(`nginx refuses the configuration:\n${named.trim()}`, { cause: error });
+  }
+}
+
+async function expectFreePort(setting: string, port: number): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    const probe = createServer();
+    probe.once('error', ({ code, message }: NodeJS.ErrnoException) => {
+      const why: Record<string, string> = { EADDRINUSE: 'is in use', EACCES: 'may only be used by root' };
+      reject(new Error(`Port ${port} ${why[code ?? ''] ?? message}. Set ${setting} to another.`));
+    });
+    // all addresses of both families, as nginx will listen
+    probe.listen(port, () => {
+      probe.close(() => {
+        resolve();
+      });
+    });
+  });
+}
+
+/** Asks again and again until there is an answer that is no server error. */
+async function untilReady(target: RequestOptions, name: string, patience: number): Promise<void> {
+  const deadline = Date.now() + patience;
+  while (!(await answers(target))) {
+    if (Date.now() > deadline) throw new Error(`${name} does not answer after ${patience / 1000} s.`);
+    await delay(25);
+  }
+}
+
+function answers(target: RequestOptions): Promise<boolean> {
+  return new Promise((resolve) => {
+    const request = httpRequest({ ...target, agent: false, timeout: 1_000 }, (response) => {
+      response.resume();
+      resolve((response.statusCode ?? 500) < 500);
+    });
+    request.on('timeout', () => request.destroy());
+    request.on('error', () => {
+      resolve(false);
+    });
+    request.end();
+  });
+}

@@ -1,0 +1,56 @@
+import { join } from 'node:path';
+import { ConfigError, type Environment } from '../config.ts';
+import { readLocalSettings, type LocalSettings } from './settings.ts';
+import { startStack } from './stack.ts';
+
+const root = join(import.meta.dirname, '../..');
+
+/**
+ * Runs the product on this machine until it is told to stop (SIGINT, SIGTERM, SIGHUP).
+ *
+ * @returns the exit code
+ */
+export async function up(env: Environment): Promise<number> {
+  const stopSignal = nextStopSignal();
+  try {
+    const settings = readLocalSettings(env, root, process.getuid?.() === 0);
+    const starting = startStack({ root, settings, env, output: process.stdout });
+    const stack = await starting;
+    welcome(settings, stack.logDir);
+    await stopSignal;
+    say('stopping');
+    await stack.stop();
+    say('stopped');
+    return 0;
+  } catch (error) {
+    const problems = error instanceof ConfigError ? error.problems : [(error as Error).message];
+    for (const problem of problems) process.stderr.write(`apigw: ${problem}\n`);
+    return 1;
+  }
+}
+
+function nextStopSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, resolve);
+  });
+}
+
+function welcome({ httpsPort, appUpstream, gatewayEnv }: LocalSettings, logDir: string): void {
+  const url = `https://localhost${httpsPort === 443 ? '' : `:${httpsPort}`}/`;
+  const isKeyCreated = gatewayEnv['API_KEY_CREATE']?.toLowerCase() === 'true';
+  say(`${url} is up, in front of ${appUpstream ?? 'the demonstration application'}`);
+  say(`nginx logs to ${logDir}`);
+  if (isKeyCreated) {
+    say('try it, with the key that is printed above:');
+    say(`  curl -k --header 'Authorization: apk <key>' ${url}`);
+  } else {
+    say('try it; without a key the answer is 401:');
+    say(`  curl -k ${url}`);
+    say('a first key: stop, then start with API_KEY_CREATE=true npm run up');
+  }
+  say('Ctrl-C stops everything');
+}
+
+function say(message: string): void {
+  process.stdout.write(`apigw: ${message}\n`);
+}

@@ -1,0 +1,25 @@
+import { pino, type DestinationStream, type Logger } from 'pino';
+import type { LogLevel } from './config.ts';
+
+export type { Logger };
+
+/** Whatever is logged under one of these names is a mistake; it is replaced, not printed. */
+const secretNames = ['authorization', 'token', 'secret', 'digest', 'password', 'cookie'];
+
+/** Anything shaped like an API key, wherever it stands in a message. */
+const apiKeyShape = /\b([1-9][0-9]{0,18})\.[A-Za-z0-9]{64}\b/g;
+
+/** JSON lines on standard output, one per event, time in RFC 3339 UTC. */
+export function createLog(level: LogLevel, destination?: DestinationStream): Logger {
+  return pino(
+    {
+      level,
+      base: null,
+      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      formatters: { level: (label) => ({ level: label }) },
+      redact: { paths: secretNames.flatMap((name) => [name, `*.${name}`]), censor: '[redacted]' },
+      hooks: { streamWrite: (line) => line.replace(apiKeyShape, '$1.[redacted]') },
+    },
+    ...(destination ? [destination] : []),
+  );
+}

@@ -1,0 +1,50 @@
+import { STATUS_CODES } from 'node:http';
+
+/** One fault in a request: where (an RFC 6901 JSON Pointer into the body, or a parameter's name) and what. */
+export type FieldError =
+  { readonly pointer: string; readonly detail: string } | { readonly parameter: string; readonly detail: string };
+
+interface ProblemOptions {
+  readonly errors?: readonly FieldError[];
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly cause?: unknown;
+}
+
+/**
+ * A refusal that the caller may read, as RFC 9457 `application/problem+json`. Only `detail` and `errors` are public
+ * text; `cause` goes to the log.
+ */
+export class Problem extends Error {
+  override readonly name = 'Problem';
+  readonly status: number;
+  /** Stable, machine-readable code. */
+  readonly reason: string;
+  readonly errors: readonly FieldError[];
+  readonly headers: Readonly<Record<string, string>>;
+
+  constructor(
+    status: number,
+    reason: string,
+    detail: string,
+    { errors = [], headers = {}, cause }: ProblemOptions = {},
+  ) {
+    super(detail, cause === undefined ? {} : { cause });
+    this.status = status;
+    this.reason = reason;
+    this.errors = errors;
+    this.headers = headers;
+  }
+}
+
+/** The JSON body of a problem. */
+export function presentProblem({ status, reason, message, errors }: Problem, requestId: string): object {
+  return {
+    type: 'about:blank',
+    title: STATUS_CODES[status] ?? 'Error',
+    status,
+    reason,
+    detail: message,
+    ...(errors.length > 0 && { errors }),
+    request_id: requestId,
+  };
+}

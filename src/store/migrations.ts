@@ -1,0 +1,71 @@
+import type { Knex } from 'knex';
+
+type Migration = (schema: Knex.SchemaBuilder, transaction: Knex) => Promise<void>;
+
+/** In order; one that has been released is never changed. Times are milliseconds since the epoch. */
+const migrations: readonly Migration[] = [
+  async (schema, transaction) => {
+    await schema
+      .createTable('revision', (table) => {
+        table.integer('id').primary();
+        table.bigInteger('value').notNullable();
+      })
+      .createTable('api_clients', (table) => {
+        // AUTOINCREMENT: an id is never given twice
+        table.increments('id');
+        table.text('api_client_id').notNullable().unique();
+        table.text('name').notNullable();
+        table.boolean('is_admin').notNullable();
+        table.bigInteger('created_at').notNullable();
+        table.bigInteger('updated_at').notNullable();
+      })
+      .createTable('api_keys', (table) => {
+        table.increments('id');
+        table.integer('client_id').notNullable().references('api_clients.id').onDelete('CASCADE').index();
+        table.string('digest', 64).notNullable();
+        table.bigInteger('created_at').notNullable();
+        table.bigInteger('expires_at').nullable();
+        table.boolean('is_bootstrap').notNullable();
+        table.bigInteger('first_used_at').nullable();
+      })
+      .createTable('audit_events', (table) => {
+        table.increments('id');
+        // the revision that this change made; null for an event that changed nothing
+        table.bigInteger('revision').nullable().index();
+        table.bigInteger('at').notNullable();
+        table.bigInteger('actor_client_id').nullable();
+        table.text('request_id').nullable();
+        table.text('action').notNullable();
+        table.bigInteger('client_id').nullable();
+        table.text('outcome').notNullable();
+        table.text('details').nullable();
+      });
+    await transaction('revision').insert({ id: 1, value: 0 });
+  },
+];
+
+/**
+ * Brings the schema to this program's version, in one transaction: a start that is killed half-way leaves the
+ * database as it was, and of several starts at once one migrates while the others wait.
+ *
+ * @throws {Error} when a newer program has been at this database
+ */
+export async function migrate(database: Knex): Promise<void> {
+  await database.raw('create table if not exists schema_version (version integer not null)');
+  await database.transaction(async (transaction) => {
+    // the first statement writes, and so takes the lock before anything has been read
+    await transaction.raw(
+      'insert into schema_version (version) select 0 where not exists (select 1 from schema_version)',
+    );
+    const row = await transaction<{ version: number }>('schema_version').first('version');
+    const version = row?.version ?? 0;
+    if (version > migrations.length) {
+      throw new Error(
+        `Its schema has version ${version}, and this program knows ${migrations.length}: a newer program has used it. ` +
+          'Start that program again, or restore the backup made before the upgrade.',
+      );
+    }
+    for (const apply of migrations.slice(version)) await apply(transaction.schema, transaction);
+    if (version < migrations.length) await transaction('schema_version').update({ version: migrations.length });
+  });
+}

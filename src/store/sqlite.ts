@@ -1,0 +1,88 @@
+import { existsSync, mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import knex, { type Knex } from 'knex';
+
+/**
+ * The connections to one database. SQLite has one writer: its connection is a queue of its own, so that a waiting write
+ * never holds up a read, and a read never meets a lock (write-ahead log).
+ */
+export interface Database {
+  readonly read: Knex;
+  readonly write: Knex;
+  close(): Promise<void>;
+}
+
+/** Milliseconds that a statement waits for a lock another process holds. */
+const busyTimeout = 2_000;
+
+// Everything that depends on the SQLite driver is in this file.
+type Connection = {
+  exec(sql: string, callback: (error: Error | null) => void): void;
+};
+
+/**
+ * Opens the file, making it and its folder when they do not exist, readable by this user alone.
+ *
+ * @throws {Error} naming the file, when it cannot be opened or is no SQLite database
+ */
+export async function openSqlite(file: string): Promise<Database> {
+  const folder = dirname(file);
+  if (!existsSync(folder)) mkdirSync(folder, { recursive: true, mode: 0o700 });
+  // the file, its log and its index get the mode that this mask leaves
+  const mask = process.umask(0o077);
+  try {
+    // synchronous=FULL: an acknowledged change survives a power cut, not only a crash
+    const write = connect(file, 1, ['journal_mode=WAL', 'synchronous=FULL', 'foreign_keys=ON']);
+    await write.raw('select count(*) from sqlite_master');
+    const read = connect(file, 2, ['query_only=ON']);
+    await read.raw('select count(*) from sqlite_master');
+    return {
+      read,
+      write,
+      close: async () => {
+        await read.destroy();
+        await write.destroy();
+      },
+    };
+  } catch (error) {
+    throw new Error(`The database ${file} cannot be opened: ${(error as Error).message}`, { cause: error });
+  } finally {
+    process.umask(mask);
+  }
+}
+
+function connect(file: string, connections: number, pragmas: readonly string[]): Knex {
+  const statements = [`busy_timeout=${busyTimeout}`, ...pragmas].map((pragma) => `PRAGMA ${pragma};`).join(' ');
+  return knex({
+    client: 'sqlite3',
+    connection: { filename: file },
+    useNullAsDefault: true,
+    // nginx gives up after 4 s
+    acquireConnectionTimeout: 3_000,
+    pool: {
+      min: 1,
+      max: connections,
+      afterCreate: (connection: Connection, done: (error: Error | null, connection: Connection) => void) => {
+        connection.exec(statements, (error) => {
+          done(error, connection);
+        });
+      },
+    },
+    log: { warn: ignore, error: ignore, debug: ignore, deprecate: ignore },
+  });
+}
+
+/** knex prints warnings by itself; what matters arrives as an error too. */
+function ignore(): void {
+  // nothing to do
+}
+
+/** Whether a statement failed because another client has this `api_client_id`. */
+export function isDuplicateApiClientId(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    'code' in error &&
+    error.code === 'SQLITE_CONSTRAINT' &&
+    error.message.includes('UNIQUE constraint failed: api_clients.api_client_id')
+  );
+}

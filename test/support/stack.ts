@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { readLocalSettings } from '../../src/local/settings.ts';
+import { startStack, type Stack } from '../../src/local/stack.ts';
+import { startApplication, type Application } from './application.ts';
+import { FrontDoor } from './front-door.ts';
+
+export const root = join(import.meta.dirname, '../..');
+
+export interface TestStackOptions {
+  /** Edits the shipped default.conf as an operator would. */
+  readonly edit?: (defaultConf: string) => string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly stateDir?: string;
+}
+
+/** The product as `npm run up` starts it, in front of a test application. */
+export interface TestStack extends FrontDoor {
+  readonly stack: Stack;
+  readonly application: Application;
+  readonly stateDir: string;
+  readonly adminKey: string;
+  readonly output: () => string;
+  readonly accessLog: () => Record<string, unknown>[];
+  /** Stops everything and fails when any log has a credential that is not on the bootstrap line. */
+  readonly stop: () => Promise<void>;
+}
+
+export async function startTestStack({
+  edit,
+  env = {},
+  stateDir = makeTempDir(),
+}: TestStackOptions = {}): Promise<TestStack> {
+  const application = await startApplication();
+  const [httpPort, httpsPort] = await freePorts(2);
+  const configDir = makeTempDir();
+  if (edit) {
+    const shipped = readFileSync(join(root, 'nginx/conf.d/default.conf'), 'utf8');
+    const edited = edit(shipped);
+    assert.notEqual(edited, shipped, 'the edit of default.conf changes nothing');
+    mkdirSync(join(configDir, 'nginx/conf.d'), { recursive: true });
+    writeFileSync(join(configDir, 'nginx/conf.d/default.conf'), edited);
+  }
+  const settings = readLocalSettings(
+    {
+      API_KEY_CREATE: 'true',
+      APIGW_STATE_DIR: stateDir,
+      APIGW_CONFIG_DIR: configDir,
+      APIGW_HTTP_PORT: String(httpPort),
+      APIGW_HTTPS_PORT: String(httpsPort),
+      APIGW_APP_UPSTREAM: `127.0.0.1:${application.port}`,
+      ...(process.env['APIGW_NGINX'] && { APIGW_NGINX: process.env['APIGW_NGINX'] }),
+      ...env,
+    },
+    root,
+    process.getuid?.() === 0,
+  );
+  let printed = '';
+  const output = new PassThrough();
+  output.on('data', (chunk: Buffer) => (printed += chunk.toString()));
+  const stack = await startStack({ root, settings, env: process.env, output }).catch(async (error: unknown) => {
+    await application.close();
+    process.stderr.write(printed);
+    throw error;
+  });
+  const adminKey = /^NEWLY GENERATED API KEY: (.*)$/m.exec(printed)?.[1] ?? '';
+
+  return Object.assign(new FrontDoor(httpsPort, httpPort), {
+    stack,
+    application,
+    stateDir,
+    adminKey,
+    output: () => printed,
+    accessLog: () => readAccessLog(stack.logDir),
+    stop: async () => {
+      await stack.stop();
+      await application.close();
+      expectNoCredential(printed, 'the output');
+      for (const file of readdirSync(stack.logDir)) {
+        expectNoCredential(readFileSync(join(stack.logDir, file), 'utf8'), file);
+      }
+      rmSync(stateDir, { recursive: true, force: true });
+      rmSync(configDir, { recursive: true, force: true });
+    },
+  });
+}
+
+function readAccessLog(logDir: string): Record<string, unknown>[] {
+  const lines = readFileSync(join(logDir, 'access.log'), 'utf8').trim().split('\n');
+  return lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
+/** Every secret is 64 letters and digits; nothing else in a log looks like that. */
+export function expectNoCredential(log: string, name: string): void {
+  const withoutBootstrap = log.replace(/^NEWLY GENERATED API KEY: .*$/gm, '');
+  const found = /[A-Za-z0-9]{63,}/.exec(withoutBootstrap);
+  assert.equal(found?.[0], undefined, `${name} holds a credential`);
+}
+
+export function makeTempDir(): string {
+  return mkdtempSync(join(tmpdir(), 'apigw-test-'));
+}
+
+/** Ports that were free a moment ago, all different. */
+export async function freePorts(count: 2): Promise<[number, number]>;
+export async function freePorts(count: number): Promise<number[]>;
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer();
+      await new Promise<void>((resolve) => server.listen(0, resolve));
+      return server;
+    }),
+  );
+  return Promise.all(
+    servers.map(async (server) => {
+      const { port } = server.address() as { port: number };
+      await new Promise((resolve) => server.close(resolve));
+      return port;
+    }),
+  );
+}
+
+/** Waits until the condition holds; fails with its name after the patience, in milliseconds. */
+export async function until(name: string, holds: () => boolean | Promise<boolean>, patience = 10_000): Promise<void> {
+  const deadline = Date.now() + patience;
+  while (!(await holds())) {
+    assert.ok(Date.now() < deadline, `${name}: not within ${patience} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
