@@ -84,12 +84,13 @@ function installPackages() {
   writeFileSync(stamp, wanted);
 }
 
-function installNginx() {
-  const packages = ['nginx', 'openssl'].filter((program) => !has(program));
-  if (packages.length === 0) return;
-  say(`installing ${packages.join(' and ')} from the distribution`);
-  if (!aptInstall(packages))
-    die(`${packages.join(' and ')} cannot be found; install with: sudo apt-get install ${packages.join(' ')}`);
+/** @param {readonly string[]} programs each the name of its package too */
+function installPrograms(programs) {
+  const missing = programs.filter((program) => !has(program));
+  if (missing.length === 0) return;
+  const names = missing.join(' ');
+  say(`installing from the distribution: ${names}`);
+  if (!aptInstall(missing)) die(`these programs are missing: ${names}. Install them: sudo apt-get install ${names}`);
 }
 
 function build() {
@@ -110,9 +111,9 @@ function build() {
   }
 }
 
-export function setUp() {
+export function setUp({ forTests = false } = {}) {
   requireNode();
   installPackages();
-  installNginx();
+  installPrograms(['nginx', 'openssl', ...(forTests ? ['curl'] : [])]);
   build();
 }

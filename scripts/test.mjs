@@ -1,0 +1,28 @@
+// `npm test`: prepares what is missing, then runs every test, with the distribution's nginx and, where it can be had,
+// with the current stable one as well. Arguments name test files or folders to run alone.
+import { spawnSync } from 'node:child_process';
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import process from 'node:process';
+import { root, setUp } from './setup.mjs';
+
+setUp({ forTests: true });
+
+const wanted = process.argv.slice(2);
+const files = (wanted.length > 0 ? wanted : ['test'])
+  .flatMap((path) => (statSync(join(root, path)).isDirectory() ? testFilesBelow(path) : [path]))
+  .sort();
+
+const { status } = spawnSync(
+  process.execPath,
+  ['--import', 'tsx', '--test', '--test-reporter', 'spec', '--test-timeout', '300000', ...files],
+  { cwd: root, stdio: 'inherit' },
+);
+process.exitCode = status ?? 1;
+
+/** @param {string} folder */
+function testFilesBelow(folder) {
+  return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.test.ts'))
+    .map((file) => join(folder, file));
+}

@@ -1,0 +1,190 @@
+import assert from 'node:assert/strict';
+import { readdirSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { suite, test } from 'node:test';
+import { openTestDatabase } from '../support/database.ts';
+import { spawnGateway, startGateway, stopGateway } from '../support/gateway.ts';
+import { makeTempDir, until } from '../support/stack.ts';
+
+const create = { API_KEY_CREATE: 'true' };
+
+suite('the database', () => {
+  test('loses no acknowledged client when the gateway is killed in the middle of 1,000 creates', async () => {
+    const gateway = await startGateway(undefined, create);
+    const key = gateway.firstKey();
+    const acknowledged: Record<string, unknown>[] = [];
+    let asked = 0;
+    const worker = async () => {
+      while (asked < 1_000) {
+        asked++;
+        const { status, json } = await gateway.manage('POST', '', key, { name: `client ${asked}` });
+        assert.equal(status, 201);
+        acknowledged.push(json);
+        if (acknowledged.length === 400) gateway.child.kill('SIGKILL');
+      }
+    };
+    await Promise.allSettled(Array.from({ length: 20 }, worker));
+    await gateway.ended;
+    assert.ok(acknowledged.length >= 400 && acknowledged.length < 1_000, `${acknowledged.length} acknowledged`);
+
+    const database = openTestDatabase(gateway.dir);
+    assert.deepEqual(await database.raw('pragma integrity_check'), [{ integrity_check: 'ok' }]);
+    const clients = await database<{ id: number }>('api_clients').count({ count: '*' }).first();
+    const keys = await database<{ id: number }>('api_keys').count({ count: '*' }).first();
+    const events = await database('audit_events').where('action', 'like', '%.create').count({ count: '*' }).first();
+    // nothing is half there: each client has its key and its event
+    assert.equal(keys?.['count'], clients?.['count']);
+    assert.equal(events?.['count'], clients?.['count']);
+    await database.destroy();
+
+    const again = await startGateway(gateway.dir);
+    for (const { token } of acknowledged) assert.equal(await again.decide(token as string), 204);
+    const { status } = await again.manage('POST', '', key, { name: 'after' });
+    assert.equal(status, 201);
+    assert.deepEqual(await stopGateway(again), [0, null]);
+    rmSync(gateway.dir, { recursive: true });
+  });
+
+  test('survives a gateway that is killed at any moment of its first start', async () => {
+    const dir = makeTempDir();
+    for (const moment of [40, 80, 120, 160, 200, 240, 280, 320]) {
+      const gateway = spawnGateway(dir);
+      const startedAt = Date.now();
+      await until('the moment has come', () => Date.now() - startedAt >= moment);
+      await stopGateway(gateway, 'SIGKILL');
+    }
+    const gateway = await startGateway(dir, create);
+    assert.equal(await gateway.decide(gateway.firstKey()), 204);
+    await stopGateway(gateway);
+    rmSync(dir, { recursive: true });
+  });
+
+  test('is made once when several gateways start on it at the same time', async () => {
+    const dir = makeTempDir();
+    const gateways = await Promise.all(['a', 'b', 'c'].map((name) => startGateway(dir, create, name)));
+    const [first, second, third] = gateways.map((gateway) => gateway.firstKey());
+    assert.equal(new Set([first, second, third]).size, 3);
+    // of unused bootstrap keys only the newest is alive, for every gateway within a second
+    const newest = [first, second, third].sort().at(-1) ?? '';
+    for (const gateway of gateways) {
+      await until(
+        'all agree',
+        async () => {
+          const statuses = await Promise.all([first, second, third].map((key) => gateway.decide(key ?? '')));
+          return statuses.filter((status) => status === 204).length === 1 && (await gateway.decide(newest)) === 204;
+        },
+        1_500,
+      );
+    }
+    for (const gateway of gateways) assert.deepEqual(await stopGateway(gateway), [0, null]);
+    rmSync(dir, { recursive: true });
+  });
+
+  test('belongs to its user alone', async () => {
+    const gateway = await startGateway();
+    for (const file of readdirSync(gateway.dir).filter((name) => name.startsWith('apigw.db'))) {
+      assert.equal(statSync(join(gateway.dir, file)).mode & 0o777, 0o600, file);
+    }
+    await stopGateway(gateway);
+    rmSync(gateway.dir, { recursive: true });
+  });
+
+  test('of a newer program is refused, untouched, with the way back', async () => {
+    const first = await startGateway();
+    await stopGateway(first);
+    const database = openTestDatabase(first.dir);
+    await database('schema_version').update({ version: 99 });
+    await database.destroy();
+    const second = spawnGateway(first.dir);
+    assert.deepEqual(await second.ended, [1, null]);
+    assert.match(second.output(), /apigw\.db cannot be used\. Its schema has version 99.*a newer program/);
+    assert.doesNotMatch(second.output(), /at .*\.js:/);
+    rmSync(first.dir, { recursive: true });
+  });
+
+  test('that is none is refused by name', async () => {
+    const dir = makeTempDir();
+    const gateway = spawnGateway(dir, { DATABASE_URL: 'sqlite:/proc/version' });
+    assert.deepEqual(await gateway.ended, [1, null]);
+    assert.match(gateway.output(), /The database \/proc\/version cannot be opened/);
+    rmSync(dir, { recursive: true });
+  });
+});
+
+suite('the gateway process', () => {
+  test('stops by SIGTERM and SIGINT with exit code 0, answering what is under way', async () => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      const gateway = await startGateway(undefined, create);
+      const key = gateway.firstKey();
+      const creates = Array.from({ length: 20 }, (_, index) => gateway.manage('POST', '', key, { name: `n${index}` }));
+      await until('some are answered', async () => (await gateway.manage('GET', '', key)).status === 200);
+      const stoppedAt = Date.now();
+      assert.deepEqual(await stopGateway(gateway, signal), [0, null]);
+      assert.ok(Date.now() - stoppedAt < 10_000);
+      for (const { status } of await Promise.all(creates)) assert.equal(status, 201);
+      rmSync(gateway.dir, { recursive: true });
+    }
+  });
+
+  test('names every mistake in its environment and ends with 78', async () => {
+    const gateway = spawnGateway(undefined, { APIGW_LOG_LEVEL: 'loud', APIGW_DECISION_LITSEN: 'x' });
+    assert.deepEqual(await gateway.ended, [78, null]);
+    assert.match(gateway.output(), /APIGW_LOG_LEVEL is "loud".*allowed: trace/);
+    assert.match(gateway.output(), /APIGW_DECISION_LITSEN is not a setting; did you mean APIGW_DECISION_LISTEN\?/);
+  });
+
+  test('does not take the address of a running one', async () => {
+    const first = await startGateway();
+    const second = spawnGateway(first.dir);
+    assert.deepEqual(await second.ended, [1, null]);
+    assert.match(second.output(), /Cannot listen on unix:.*another process answers there/);
+    await stopGateway(first);
+    rmSync(first.dir, { recursive: true });
+  });
+});
+
+suite('the first key', () => {
+  test('is made again as often as it is asked for; an unused one goes, a used one stays', async () => {
+    const dir = makeTempDir();
+    const first = await startGateway(dir, create);
+    await stopGateway(first);
+    const second = await startGateway(dir, create);
+    assert.match(second.firstKey(), /^2\./);
+    assert.equal(await second.decide(first.firstKey()), 401);
+    assert.equal(await second.decide(second.firstKey()), 204);
+    const database = openTestDatabase(dir);
+    const isMarked = async () => (await database('api_keys').whereNotNull('first_used_at')).length === 1;
+    await until('the first use is stored', isMarked);
+    await database.destroy();
+    await stopGateway(second);
+    const third = await startGateway(dir, create);
+    assert.match(third.firstKey(), /^3\./);
+    assert.equal(await third.decide(second.firstKey()), 204);
+    assert.equal(await third.decide(third.firstKey()), 204);
+    await stopGateway(third);
+    const fourth = await startGateway(dir, { API_KEY_CREATE: 'false' });
+    assert.equal(fourth.firstKey(), '');
+    assert.equal(await fourth.decide(third.firstKey()), 204);
+    assert.match(fourth.output(), /a bootstrap key is alive/);
+    await stopGateway(fourth);
+    rmSync(dir, { recursive: true });
+  });
+
+  test('expires', async () => {
+    const gateway = await startGateway(undefined, { ...create, APIGW_BOOTSTRAP_KEY_LIFETIME: '1m' });
+    const key = gateway.firstKey();
+    const { json } = await gateway.manage('GET', '/1', key);
+    const lifetime = Date.parse(json['api_key_expires_at'] as string) - Date.parse(json['created_at'] as string);
+    assert.equal(lifetime, 60_000);
+    await stopGateway(gateway);
+    const database = openTestDatabase(gateway.dir);
+    await database('api_keys').update({ expires_at: Date.now() - 1 });
+    await database.destroy();
+    const later = await startGateway(gateway.dir);
+    assert.equal(await later.decide(key), 401);
+    assert.match(later.output(), /"reason":"key_expired"/);
+    assert.doesNotMatch(later.output(), /a bootstrap key is alive/);
+    await stopGateway(later);
+    rmSync(gateway.dir, { recursive: true });
+  });
+});

@@ -1,0 +1,88 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { request } from 'node:http';
+import { join } from 'node:path';
+import { makeTempDir, root, until } from './stack.ts';
+
+/** The gateway's process by itself, without nginx: for what happens to the process and its database. */
+export interface GatewayProcess {
+  readonly child: ChildProcess;
+  readonly dir: string;
+  readonly output: () => string;
+  readonly firstKey: () => string;
+  /** A request to the management listener, as nginx would send it. */
+  readonly manage: (
+    method: string,
+    path: string,
+    key: string,
+    body?: unknown,
+  ) => Promise<{ status: number; json: Record<string, unknown> }>;
+  /** The status that nginx would get for a key. */
+  readonly decide: (key: string) => Promise<number>;
+  readonly ended: Promise<[number | null, NodeJS.Signals | null]>;
+}
+
+export function spawnGateway(dir = makeTempDir(), env: Record<string, string> = {}, name = 'gateway'): GatewayProcess {
+  const decision = join(dir, `${name}-d.sock`);
+  const management = join(dir, `${name}-m.sock`);
+  const child = spawn(process.execPath, [join(root, 'dist/main.js')], {
+    env: {
+      PATH: process.env['PATH'],
+      DATABASE_URL: `sqlite:${join(dir, 'apigw.db')}`,
+      APIGW_DECISION_LISTEN: `unix:${decision}`,
+      APIGW_MANAGEMENT_LISTEN: `unix:${management}`,
+      ...env,
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
+
+  const ask = (socketPath: string, method: string, path: string, key: string, body?: unknown) =>
+    new Promise<{ status: number; text: string }>((resolve, reject) => {
+      const headers = {
+        'X-Policy-Api-Keys': 'on',
+        Authorization: `apk ${key}`,
+        ...(body !== undefined && { 'Content-Type': 'application/json' }),
+      };
+      const call = request({ socketPath, method, path, agent: false, headers }, (response) => {
+        let text = '';
+        response.on('data', (chunk: Buffer) => (text += chunk.toString()));
+        response.on('error', reject);
+        response.on('end', () => {
+          resolve({ status: response.statusCode ?? 0, text });
+        });
+      });
+      call.on('error', reject);
+      call.end(body === undefined ? undefined : JSON.stringify(body));
+    });
+
+  return {
+    child,
+    dir,
+    output: () => output,
+    firstKey: () => /^NEWLY GENERATED API KEY: (.*)$/m.exec(output)?.[1] ?? '',
+    ended: once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>,
+    async manage(method, path, key, body) {
+      const { status, text } = await ask(management, method, `/v1/management/api-clients${path}`, key, body);
+      return { status, json: (text === '' ? {} : JSON.parse(text)) as Record<string, unknown> };
+    },
+    async decide(key) {
+      return (await ask(decision, 'GET', '/decision', key)).status;
+    },
+  };
+}
+
+export async function startGateway(dir?: string, env?: Record<string, string>, name?: string): Promise<GatewayProcess> {
+  const gateway = spawnGateway(dir, env, name);
+  await until('the gateway is ready', () => {
+    if (gateway.child.exitCode !== null) throw new Error(`the gateway ended: ${gateway.output()}`);
+    return gateway.output().includes('"msg":"ready"');
+  });
+  return gateway;
+}
+
+export async function stopGateway({ child, ended }: GatewayProcess, signal: NodeJS.Signals = 'SIGTERM') {
+  child.kill(signal);
+  return ended;
+}

@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
+import { suite, test } from 'node:test';
+import { denialDetails } from '../../src/auth/decision.ts';
+import { root } from '../support/stack.ts';
+
+/** Which rooms a room may import from, besides itself. The files at the top are rooms of their own. */
+const allowed: Record<string, readonly string[]> = {
+  auth: [],
+  clients: ['auth'],
+  store: ['clients'],
+  http: ['auth', 'clients', 'config', 'log', 'problem'],
+  local: ['http', 'config'],
+  config: ['nearest-name'],
+  log: ['config'],
+  problem: [],
+  'nearest-name': [],
+  app: ['auth', 'clients', 'store', 'http', 'config', 'log'],
+  main: ['app', 'config', 'log'],
+};
+
+const src = join(root, 'src');
+const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+const roomOf = (file: string) => file.split('/')[0]?.replace(/\.ts$/, '') ?? '';
+const read = (file: string) => readFileSync(join(src, file), 'utf8');
+
+suite('the source', () => {
+  for (const file of files) {
+    test(`${file} imports in the right direction`, () => {
+      const imports = Array.from(read(file).matchAll(/from '(\.[^']+)'/g), (match) =>
+        normalize(join(dirname(file), match[1] ?? '')),
+      );
+      for (const imported of imports) {
+        const [from, to] = [roomOf(file), roomOf(imported)];
+        assert.ok(from === to || allowed[from]?.includes(to), `${file} imports ${imported}`);
+      }
+    });
+  }
+
+  test('names the SQLite driver in one file and the database library in the store', () => {
+    const mentions = (text: string) => files.filter((file) => read(file).includes(text));
+    assert.deepEqual(mentions("'sqlite3'"), ['store/sqlite.ts']);
+    assert.ok(mentions("from 'knex'").every((file) => file.startsWith('store/')));
+    assert.ok(mentions("from 'koa'").every((file) => file.startsWith('http/')));
+  });
+});
+
+test('nginx words every reason for a denial as the gateway does', () => {
+  const snippet = readFileSync(join(root, 'nginx/snippets/problems.conf'), 'utf8');
+  const table = /map \$reason \$problem_detail \{([^}]*)\}/.exec(snippet)?.[1] ?? '';
+  const worded: Record<string, unknown> = Object.fromEntries(
+    [...table.matchAll(/^ +([a-z_]+) +"([^"]+)";$/gm)].map(([, code = '', words]) => [code, words]),
+  );
+  assert.deepEqual(worded, denialDetails);
+});

@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { suite, test } from 'node:test';
+import { ConfigError, readConfig, type Environment } from '../../src/config.ts';
+import { readLocalSettings } from '../../src/local/settings.ts';
+import { makeTempDir } from '../support/stack.ts';
+
+function problemsOf(env: Environment, read: (env: Environment) => unknown = readConfig): readonly string[] {
+  try {
+    read(env);
+    return [];
+  } catch (error) {
+    assert.ok(error instanceof ConfigError);
+    return error.problems;
+  }
+}
+
+suite('the environment', () => {
+  test('needs nothing', () => {
+    assert.deepEqual(readConfig({}), {
+      databaseFile: '/var/lib/apigw/apigw.db',
+      decisionListen: { kind: 'unix', path: '/run/apigw/decision.sock' },
+      managementListen: { kind: 'unix', path: '/run/apigw/management.sock' },
+      createApiKey: false,
+      bootstrapKeyLifetime: 86_400_000,
+      logLevel: 'info',
+    });
+  });
+
+  test('is read', () => {
+    const config = readConfig({
+      API_KEY_CREATE: 'true',
+      DATABASE_URL: 'sqlite:/data/x.db',
+      APIGW_DECISION_LISTEN: '[::1]:9000',
+      APIGW_MANAGEMENT_LISTEN: '10.0.0.1:0',
+      APIGW_BOOTSTRAP_KEY_LIFETIME: '90m',
+      APIGW_LOG_LEVEL: 'debug',
+      PATH: '/bin',
+    });
+    assert.deepEqual(config, {
+      databaseFile: '/data/x.db',
+      decisionListen: { kind: 'tcp', host: '::1', port: 9000 },
+      managementListen: { kind: 'tcp', host: '10.0.0.1', port: 0 },
+      createApiKey: true,
+      bootstrapKeyLifetime: 5_400_000,
+      logLevel: 'debug',
+    });
+  });
+
+  test('is refused with all of its mistakes at once, each by name, and no secret repeated', () => {
+    const problems = problemsOf({
+      API_KEY_CREATE: 'yes',
+      DATABASE_URL: 'mysql://user:hunter2@db/x',
+      APIGW_DECISION_LISTEN: 'unix:relative',
+      APIGW_MANAGEMENT_LISTEN: 'localhost:99999',
+      APIGW_BOOTSTRAP_KEY_LIFETIME: '10s',
+      APIGW_LOG_LEVEL: 'loud',
+      APIGW_LOG_LEVLE: 'info',
+    });
+    const names = [
+      'APIGW_LOG_LEVLE',
+      'DATABASE_URL',
+      'APIGW_DECISION_LISTEN',
+      'APIGW_MANAGEMENT_LISTEN',
+      'API_KEY_CREATE',
+      'APIGW_BOOTSTRAP_KEY_LIFETIME',
+      'APIGW_LOG_LEVEL',
+    ];
+    assert.deepEqual(
+      problems.map((problem) => problem.split(' ')[0]),
+      names,
+    );
+    assert.match(problems[0] ?? '', /did you mean APIGW_LOG_LEVEL\?/);
+    assert.doesNotMatch(problems.join(), /hunter2/);
+  });
+
+  test('takes a secret from a file, and says when both are given or the file is missing', () => {
+    const file = join(makeTempDir(), 'url');
+    writeFileSync(file, 'sqlite:/data/from-file.db\n');
+    assert.equal(readConfig({ DATABASE_URL_FILE: file }).databaseFile, '/data/from-file.db');
+    assert.match(problemsOf({ DATABASE_URL_FILE: file, DATABASE_URL: 'sqlite:/x' }).join(), /both set/);
+    assert.match(problemsOf({ DATABASE_URL_FILE: '/nowhere' }).join(), /DATABASE_URL_FILE: .*\/nowhere/);
+  });
+});
+
+suite('the environment of npm run up', () => {
+  const read = (env: Environment) => readLocalSettings(env, '/repository', false);
+
+  test('has defaults that need no root', () => {
+    const { httpsPort, httpPort, stateDir, configDir, appUpstream } = read({});
+    assert.deepEqual([httpsPort, httpPort, stateDir], [8443, 8080, '/repository/.apigw']);
+    assert.deepEqual([configDir, appUpstream], [undefined, undefined]);
+    assert.equal(readLocalSettings({}, '/repository', true).httpsPort, 443);
+  });
+
+  test("is refused with its own mistakes and the gateway's together", () => {
+    const problems = problemsOf(
+      { APIGW_HTTPS_PORT: '0', APIGW_HTTP_PORT: 'x', API_KEY_CREATE: '1', APIGW_STATEDIR: '/' },
+      read,
+    );
+    assert.equal(problems.length, 4, problems.join('\n'));
+    assert.match(problems.join(), /APIGW_STATEDIR is not a setting; did you mean APIGW_STATE_DIR\?/);
+    assert.match(problemsOf({ APIGW_HTTPS_PORT: '8080' }, read).join(), /must differ/);
+    assert.match(problemsOf({ APIGW_DECISION_LISTEN: '127.0.0.1:1' }, read).join(), /cannot be set here/);
+  });
+});
