@@ -93,7 +93,7 @@ async function start(
   });
   started.push(gateway.stop);
   const management = { socketPath: join(runDir, 'management.sock'), path: '/readyz' };
-  await Promise.race([gateway.failed, untilReady(management, 'the gateway', 30_000)]);
+  await untilReady(gateway, 'the gateway', management, 30_000);
   gateway.keepRunning();
 
   const nginx = startChild({
@@ -109,7 +109,7 @@ async function start(
   });
   started.push(nginx.stop);
   const redirect = { host: '127.0.0.1', port: httpPort, path: '/' };
-  await Promise.race([nginx.failed, untilReady(redirect, 'nginx', 10_000)]);
+  await untilReady(nginx, 'nginx', redirect, 10_000);
   nginx.keepRunning();
   return { gateway, nginx, runDir, logDir };
 }
@@ -176,10 +176,10 @@ async function expectFreePort(setting: string, port: number): Promise<void> {
   });
 }
 
-/** Asks again and again until there is an answer that is no server error. */
-async function untilReady(target: RequestOptions, name: string, patience: number): Promise<void> {
+/** Asks again and again until there is an answer that is no server error, or the process has ended. */
+async function untilReady({ failed }: Child, name: string, target: RequestOptions, patience: number): Promise<void> {
   const deadline = Date.now() + patience;
-  while (!(await answers(target))) {
+  while (!(await Promise.race([failed, answers(target)]))) {
     if (Date.now() > deadline) throw new Error(`${name} does not answer after ${patience / 1000} s.`);
     await delay(25);
   }

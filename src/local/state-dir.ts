@@ -1,6 +1,7 @@
 import {
   accessSync,
   constants,
+  existsSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
@@ -14,7 +15,7 @@ import {
 } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 export interface StateDir {
   /** For sockets and nginx's working files: short, and gone at the end. */
@@ -29,7 +30,7 @@ export interface StateDir {
  */
 export function claimStateDir(stateDir: string, runParent: string): StateDir {
   try {
-    mkdirSync(join(stateDir, 'logs'), { recursive: true, mode: 0o700 });
+    makeFolders(join(stateDir, 'logs'));
     accessSync(stateDir, constants.R_OK | constants.W_OK | constants.X_OK);
     accessSync(join(stateDir, 'logs'), constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
@@ -58,6 +59,13 @@ export function claimStateDir(stateDir: string, runParent: string): StateDir {
       rmSync(pidFile, { force: true });
     },
   };
+}
+
+/** Not with mkdir's own `recursive`, which below /proc never comes back. */
+function makeFolders(path: string): void {
+  if (existsSync(path)) return;
+  makeFolders(dirname(path));
+  mkdirSync(path, { mode: 0o700 });
 }
 
 function runningOwner(pidFile: string): number | undefined {

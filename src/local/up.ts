@@ -11,7 +11,7 @@ const root = join(import.meta.dirname, '../..');
  * @returns the exit code
  */
 export async function up(env: Environment): Promise<number> {
-  const stopSignal = nextStopSignal();
+  const stopSignal = nextStopSignal(env);
   try {
     const settings = readLocalSettings(env, root, process.getuid?.() === 0);
     const starting = startStack({ root, settings, env, output: process.stdout });
@@ -29,9 +29,18 @@ export async function up(env: Environment): Promise<number> {
   }
 }
 
-function nextStopSignal(): Promise<NodeJS.Signals> {
+/** Resolves when we are told to stop, or when npm, which would tell us, has been killed. */
+function nextStopSignal(env: Environment): Promise<void> {
+  const parent = process.ppid;
   return new Promise((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, resolve);
+    const stop = () => {
+      resolve();
+    };
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop);
+    if (env['npm_lifecycle_event'] === undefined) return;
+    setInterval(() => {
+      if (process.ppid !== parent) stop();
+    }, 500).unref();
   });
 }
 

@@ -26,11 +26,11 @@ type Connection = {
  * @throws {Error} naming the file, when it cannot be opened or is no SQLite database
  */
 export async function openSqlite(file: string): Promise<Database> {
-  const folder = dirname(file);
-  if (!existsSync(folder)) mkdirSync(folder, { recursive: true, mode: 0o700 });
   // the file, its log and its index get the mode that this mask leaves
   const mask = process.umask(0o077);
   try {
+    const folder = dirname(file);
+    if (!existsSync(folder)) mkdirSync(folder);
     // synchronous=FULL: an acknowledged change survives a power cut, not only a crash
     const write = connect(file, 1, ['journal_mode=WAL', 'synchronous=FULL', 'foreign_keys=ON']);
     await write.raw('select count(*) from sqlite_master');

@@ -1,0 +1,26 @@
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { root } from '../support/stack.ts';
+
+// The suites of this folder once more, with the current stable nginx in place of the distribution's.
+const current = fetchNginx();
+if (current !== undefined) {
+  process.env['APIGW_NGINX'] = current;
+  for (const name of ['configuration', 'flow', 'identity', 'streams', 'bad-requests', 'fail-closed']) {
+    await import(`./${name}.test.ts`);
+  }
+}
+
+function fetchNginx(): string | undefined {
+  try {
+    const cache = join(root, 'node_modules/.cache/nginx');
+    return execFileSync(join(root, 'scripts/fetch-nginx.sh'), [cache], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    }).trim();
+  } catch (error) {
+    test('the current stable nginx', { skip: (error as { stderr: string }).stderr.trim() }, () => undefined);
+    return undefined;
+  }
+}

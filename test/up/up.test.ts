@@ -1,0 +1,299 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { createServer as createTcpServer } from 'node:net';
+import { join } from 'node:path';
+import { suite, test } from 'node:test';
+import { X509Certificate } from 'node:crypto';
+import { FrontDoor } from '../support/front-door.ts';
+import { expectNoCredential, freePorts, makeTempDir, root, until } from '../support/stack.ts';
+
+interface Up extends FrontDoor {
+  readonly npm: ChildProcess;
+  readonly output: () => string;
+  readonly key: () => string;
+  readonly ended: Promise<[number | null, NodeJS.Signals | null]>;
+}
+
+/** `npm run up`, as it is typed. */
+async function spawnUp(env: Record<string, string>): Promise<Up> {
+  const [httpPort, httpsPort] = await freePorts(2);
+  const npm = spawn('npm', ['run', 'up'], {
+    cwd: root,
+    env: { ...process.env, APIGW_HTTP_PORT: String(httpPort), APIGW_HTTPS_PORT: String(httpsPort), ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  for (const stream of [npm.stdout, npm.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  return Object.assign(new FrontDoor(httpsPort, httpPort), {
+    npm,
+    output: () => output,
+    key: () => /^NEWLY GENERATED API KEY: (.*)$/m.exec(output)?.[1] ?? '',
+    ended: once(npm, 'exit') as Promise<[number | null, NodeJS.Signals | null]>,
+  });
+}
+
+async function startUp(env: Record<string, string>): Promise<Up> {
+  const up = await spawnUp(env);
+  await until(
+    'npm run up is up',
+    () => {
+      if (up.npm.exitCode !== null) throw new Error(`npm run up ended:\n${up.output()}`);
+      return up.output().includes('Ctrl-C stops everything');
+    },
+    60_000,
+  );
+  return up;
+}
+
+/** Processes that have a path below the directory on their command line, or one of its sockets open. */
+function processesOf(...needles: string[]): string[] {
+  return readdirSync('/proc')
+    .filter((pid) => /^[0-9]+$/.test(pid) && Number(pid) !== process.pid)
+    .map((pid) => {
+      try {
+        return (
+          readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ') +
+          readFileSync(`/proc/${pid}/environ`, 'utf8')
+        );
+      } catch {
+        return '';
+      }
+    })
+    .filter((text) => needles.some((needle) => text.includes(needle)));
+}
+
+async function stopUp(up: Up, stateDir: string): Promise<void> {
+  up.npm.kill('SIGTERM');
+  await up.ended;
+  await until('nothing is left running', () => processesOf(stateDir).length === 0);
+}
+
+suite('npm run up', () => {
+  test('runs everything, keeps its state, and stops on a signal with nothing left', async () => {
+    const stateDir = makeTempDir();
+    const env = { APIGW_STATE_DIR: stateDir, API_KEY_CREATE: 'true' };
+
+    const first = await startUp(env);
+    assert.match(first.output(), /made a self-signed certificate.*sha256 Fingerprint=/i);
+    assert.equal(first.output().match(/^NEWLY GENERATED API KEY: 1\.[A-Za-z0-9]{64}$/gm)?.length, 1);
+    assert.ok(first.output().includes(`curl -k --header 'Authorization: apk <key>' ${first.url}/`));
+    const { status, json } = await first.ask('/', { key: first.key() });
+    assert.equal(status, 200);
+    assert.equal(json['client_name'], 'bootstrap');
+    assert.equal((await first.ask('/')).status, 401);
+    const created = await first.manage('POST', first.key(), '', { json: { name: 'mine', is_admin: true } });
+    const key = created.json['token'] as string;
+    const runDir = readFileSync(join(stateDir, 'up.pid'), 'utf8');
+    assert.match(runDir, /^[0-9]+\n$/);
+    await stopUp(first, stateDir);
+    assert.equal((await first.ended)[0], 0);
+    assert.match(first.output(), /apigw: stopped\n/);
+    assert.equal(existsSync(join(stateDir, 'run')), false);
+
+    const second = await startUp({ ...env, API_KEY_CREATE: 'false' });
+    assert.doesNotMatch(second.output(), /NEWLY GENERATED|made a self-signed/);
+    assert.equal((await second.ask('/', { key })).status, 200);
+    assert.equal((await second.manage('DELETE', key, '/1')).status, 204);
+    await stopUp(second, stateDir);
+
+    const third = await startUp(env);
+    assert.match(third.key(), /^3\./);
+    assert.equal((await third.ask('/', { key: third.key() })).status, 200);
+    await stopUp(third, stateDir);
+
+    for (const up of [first, second, third]) expectNoCredential(up.output(), 'the output');
+    for (const file of readdirSync(join(stateDir, 'logs'))) {
+      expectNoCredential(readFileSync(join(stateDir, 'logs', file), 'utf8'), file);
+    }
+    rmSync(stateDir, { recursive: true });
+  });
+
+  test('makes a certificate for this machine that is its own, and keeps its key to itself', async () => {
+    const [one, two] = [makeTempDir(), makeTempDir()];
+    const fingerprints = [];
+    for (const stateDir of [one, two]) {
+      const up = await startUp({ APIGW_STATE_DIR: stateDir });
+      await stopUp(up, stateDir);
+      const certificate = new X509Certificate(readFileSync(join(stateDir, 'tls/nginx.crt')));
+      for (const name of ['localhost', '127.0.0.1', '::1']) {
+        assert.ok(name.includes('l') ? certificate.checkHost(name) : certificate.checkIP(name), name);
+      }
+      assert.ok(Date.parse(certificate.validTo) > Date.now() + 365 * 86_400_000);
+      assert.equal(statSync(join(stateDir, 'tls/nginx.key')).mode & 0o777, 0o600);
+      fingerprints.push(certificate.fingerprint256);
+      rmSync(stateDir, { recursive: true });
+    }
+    assert.notEqual(fingerprints[0], fingerprints[1]);
+  });
+
+  test('leaves nothing running when it is killed, and starts again after that', async () => {
+    const stateDir = makeTempDir();
+    const first = await startUp({ APIGW_STATE_DIR: stateDir, API_KEY_CREATE: 'true' });
+    const runDir = spawnSync('readlink', [join(stateDir, 'run')], { encoding: 'utf8' }).stdout.trim();
+    process.kill(Number(readFileSync(join(stateDir, 'up.pid'), 'utf8')), 'SIGKILL');
+    await until('nothing is left running', () => processesOf(stateDir, runDir).length === 0, 15_000);
+    const second = await startUp({ APIGW_STATE_DIR: stateDir });
+    assert.equal((await second.ask('/', { key: first.key() })).status, 200);
+    assert.equal(existsSync(runDir), false);
+    await stopUp(second, stateDir);
+    rmSync(stateDir, { recursive: true });
+  });
+
+  test('puts an application of its own and files of its own in place of the shipped ones', async () => {
+    const [stateDir, configDir] = [makeTempDir(), makeTempDir()];
+    const application = createServer((request, response) =>
+      response.end(`mine, for ${String(request.headers['x-client-name'])}`),
+    );
+    await new Promise<void>((resolve) => application.listen(0, '127.0.0.1', resolve));
+    const { port } = application.address() as { port: number };
+    for (const folder of ['nginx/conf.d', 'nginx/ssl']) mkdirSync(join(configDir, folder), { recursive: true });
+    const shipped = (file: string) => readFileSync(join(root, 'nginx', file), 'utf8');
+    writeFileSync(
+      join(configDir, 'nginx/conf.d/default.conf'),
+      shipped('conf.d/default.conf').replace(
+        '  # add_header Strict',
+        '  add_header X-Mine yes always;\n  # add_header Strict',
+      ),
+    );
+    writeFileSync(join(configDir, 'nginx/ssl/ssl.conf'), shipped('ssl/ssl.conf').replace('TLSv1.2 TLSv1.3', 'TLSv1.3'));
+    const certificate = join(configDir, 'nginx/ssl/nginx.crt');
+    const request = [
+      'req',
+      '-x509',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:prime256v1',
+      '-nodes',
+      '-days',
+      '2',
+      '-subj',
+      '/CN=mine.example',
+    ];
+    spawnSync('openssl', [...request, '-keyout', join(configDir, 'nginx/ssl/nginx.key'), '-out', certificate]);
+
+    const up = await startUp({
+      APIGW_STATE_DIR: stateDir,
+      APIGW_CONFIG_DIR: configDir,
+      APIGW_APP_UPSTREAM: `127.0.0.1:${port}`,
+      API_KEY_CREATE: 'true',
+    });
+    const { status, body, headers } = await up.ask('/', { key: up.key() });
+    assert.deepEqual([status, body, headers['x-mine']], [200, 'mine, for bootstrap', 'yes']);
+    const openssl = (...args: string[]) =>
+      spawnSync('openssl', ['s_client', '-connect', `127.0.0.1:${up.httpsPort}`, ...args], {
+        encoding: 'utf8',
+        input: '',
+      });
+    assert.match(openssl().stdout, /CN = ?mine\.example/);
+    assert.notEqual(openssl('-tls1_2').status, 0);
+    assert.equal(existsSync(join(stateDir, 'tls')), false);
+    await stopUp(up, stateDir);
+    await new Promise((resolve) => application.close(resolve));
+    rmSync(stateDir, { recursive: true });
+    rmSync(configDir, { recursive: true });
+  });
+
+  /** One clear message, exit code 1, and nothing left running. */
+  async function expectRefusal(env: Record<string, string>, said: RegExp, stateDir = makeTempDir()): Promise<void> {
+    const up = await spawnUp({ APIGW_STATE_DIR: stateDir, ...env });
+    const [code] = await up.ended;
+    assert.equal(code, 1, up.output());
+    assert.match(up.output(), said);
+    assert.doesNotMatch(up.output(), /\n {4}at /);
+    assert.deepEqual(processesOf(stateDir), []);
+    assert.equal(existsSync(join(stateDir, 'up.pid')), false);
+  }
+
+  test('names a port that is in use', async () => {
+    const other = createTcpServer();
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+    const { port } = other.address() as { port: number };
+    await expectRefusal(
+      { APIGW_HTTPS_PORT: String(port) },
+      new RegExp(`Port ${port} is in use\\. Set APIGW_HTTPS_PORT to another`),
+    );
+    await expectRefusal(
+      { APIGW_HTTP_PORT: String(port) },
+      new RegExp(`Port ${port} is in use\\. Set APIGW_HTTP_PORT to another`),
+    );
+    await new Promise((resolve) => other.close(resolve));
+  });
+
+  test("names the operator's file and line that nginx refuses", async () => {
+    const configDir = makeTempDir();
+    mkdirSync(join(configDir, 'nginx/conf.d'), { recursive: true });
+    const file = join(configDir, 'nginx/conf.d/default.conf');
+    writeFileSync(file, 'server {\n  listn 80;\n}\n');
+    await expectRefusal({ APIGW_CONFIG_DIR: configDir }, new RegExp(`unknown directive "listn" in ${file}:2`));
+    rmSync(configDir, { recursive: true });
+  });
+
+  test("names a certificate without its key, and a key that is another certificate's", async () => {
+    const configDir = makeTempDir();
+    const ssl = join(configDir, 'nginx/ssl');
+    mkdirSync(ssl, { recursive: true });
+    const make = (key: string, crt: string) =>
+      spawnSync('openssl', [
+        'req',
+        '-x509',
+        '-newkey',
+        'ec',
+        '-pkeyopt',
+        'ec_paramgen_curve:prime256v1',
+        '-nodes',
+        '-subj',
+        '/CN=x',
+        '-keyout',
+        key,
+        '-out',
+        crt,
+      ]);
+    make(join(configDir, 'other.key'), join(ssl, 'nginx.crt'));
+    await expectRefusal({ APIGW_CONFIG_DIR: configDir }, /has nginx\.crt but no nginx\.key; both are needed/);
+    make(join(ssl, 'nginx.key'), join(configDir, 'other.crt'));
+    await expectRefusal({ APIGW_CONFIG_DIR: configDir }, /key values mismatch/);
+    rmSync(configDir, { recursive: true });
+  });
+
+  test('names a state directory that cannot be used, or is in use', async () => {
+    await expectRefusal(
+      { APIGW_STATE_DIR: '/proc/self/nothing' },
+      /The state directory \/proc\/self\/nothing cannot be used/,
+    );
+    const stateDir = makeTempDir();
+    const first = await startUp({ APIGW_STATE_DIR: stateDir });
+    const second = await spawnUp({ APIGW_STATE_DIR: stateDir });
+    assert.equal((await second.ended)[0], 1);
+    assert.match(second.output(), new RegExp(`The state directory ${stateDir} is in use by process [0-9]+`));
+    assert.equal((await first.ask('/livez')).status, 200);
+    await stopUp(first, stateDir);
+    rmSync(stateDir, { recursive: true });
+  });
+
+  test('names every setting that is wrong, and every value that cannot go into the configuration', async () => {
+    await expectRefusal(
+      { APIGW_HTTPS_PROT: '1', API_KEY_CREATE: 'maybe' },
+      /APIGW_HTTPS_PROT is not a setting; did you mean APIGW_HTTPS_PORT\?\n.*API_KEY_CREATE is "maybe"/,
+    );
+    await expectRefusal(
+      { APIGW_APP_UPSTREAM: '127.0.0.1:1; } server { listen 1' },
+      /APIGW_APP_UPSTREAM is ".*allowed: host:port/,
+    );
+    await expectRefusal({ APIGW_CONFIG_DIR: '/nowhere/at/all' }, /APIGW_CONFIG_DIR: \/nowhere\/at\/all does not exist/);
+  });
+
+  test('names a database that is none', async () => {
+    const stateDir = makeTempDir();
+    writeFileSync(
+      join(stateDir, 'apigw.db'),
+      'this is not a database, and long enough to be looked at as one'.repeat(20),
+    );
+    await expectRefusal({}, /The database .*apigw\.db cannot be opened: .*not a database/, stateDir);
+    chmodSync(stateDir, 0o700);
+    rmSync(stateDir, { recursive: true });
+  });
+});
