@@ -114,6 +114,8 @@ function build() {
 export function setUp({ forTests = false } = {}) {
   requireNode();
   installPackages();
-  installPrograms(['nginx', 'openssl', ...(forTests ? ['curl'] : [])]);
+  installPrograms(['nginx', 'openssl', ...(forTests ? ['curl', 'shellcheck'] : [])]);
   build();
 }
+
+if (import.meta.filename === process.argv[1]) setUp({ forTests: true });

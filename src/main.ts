@@ -37,6 +37,13 @@ function readVersion(): string {
   return (JSON.parse(file) as { version: string }).version;
 }
 
+async function start(config: Config, log: Logger): Promise<Gateway> {
+  const gateway = await startGateway(config, log);
+  if (config.createApiKey) await bootstrap(gateway, config);
+  await warnOfBootstrapKeys(gateway, log);
+  return gateway;
+}
+
 async function run(): Promise<void> {
   const config = configure();
   const log = createLog(config.logLevel);
@@ -47,7 +54,7 @@ async function run(): Promise<void> {
   process.on('uncaughtException', stopOnFault);
   process.on('unhandledRejection', stopOnFault);
 
-  const gateway = await startGateway(config, log).catch((error: unknown) => {
+  const gateway = await start(config, log).catch((error: unknown) => {
     log.fatal((error as Error).message);
     process.exit(1);
   });
@@ -63,8 +70,6 @@ async function run(): Promise<void> {
       }, stopOnFault);
     });
   }
-  if (config.createApiKey) await bootstrap(gateway, config);
-  await warnOfBootstrapKeys(gateway, log);
   log.info(
     {
       version: readVersion(),

@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { suite, test } from 'node:test';
+import { promisify } from 'node:util';
+import { denialDetails } from '../../src/auth/decision.ts';
+import { settings } from '../../src/config.ts';
+import { localSettings } from '../../src/local/settings.ts';
+import { makeTempDir, root, startTestStack } from '../support/stack.ts';
+import { startUp, stopUp, type Up } from '../support/up.ts';
+
+const run = promisify(execFile);
+const pages = [
+  'README.md',
+  ...readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' }).map((file) => join('docs', file)),
+].filter((file) => file.endsWith('.md'));
+const read = (page: string) => readFileSync(join(root, page), 'utf8');
+
+function blocks(page: string, language: string): string[] {
+  return [...read(page).matchAll(new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\`$`, 'gm'))].map(
+    ([, text = '']) => text,
+  );
+}
+
+/** Commands and what they print, from the console blocks of a page, in order. */
+function transcript(page: string): { command: string; output: string }[] {
+  return blocks(page, 'console').flatMap((block) =>
+    block
+      .split(/^\$ /m)
+      .slice(1)
+      .map((entry) => {
+        const [command = '', ...output] = entry.split('\n');
+        return { command, output: output.join('\n') };
+      }),
+  );
+}
+
+/** What differs from run to run, by its shape. */
+function normalise(text: string): string {
+  return text
+    .trim()
+    .replace(/\b[0-9]+\.(?:[A-Za-z0-9]{64}|[A-Za-z0-9]{4,6}\.\.\.)/g, '<key>')
+    .replace(/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, '<uuid>')
+    .replace(/\b[0-9a-f]{32}\b/g, '<request id>')
+    .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, '<time>');
+}
+
+/** A line of dots stands for any lines. */
+function expectOutput(actual: string, documented: string, command: string): void {
+  const pattern = normalise(documented)
+    .split(/\n? *\.\.\.\n/)
+    .map((part) => part.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&'))
+    .join('[^]*\n');
+  assert.match(normalise(actual), new RegExp(`^${pattern}$`), command);
+}
+
+suite('the documents', () => {
+  test('of the README are under 250 lines, and no link leads nowhere', () => {
+    assert.ok(read('README.md').split('\n').length < 250);
+    for (const page of pages) {
+      for (const [, target = ''] of read(page).matchAll(/\]\((?!https?:)([^)#]+)/g)) {
+        assert.ok(existsSync(join(root, dirname(page), target)), `${page} links to ${target}`);
+      }
+    }
+  });
+
+  for (const page of pages.filter((name) => transcript(name).length > 0)) {
+    test(`${page}: its commands do what it says`, async () => {
+      const stateDir = makeTempDir();
+      const up = await startUp({ APIGW_STATE_DIR: stateDir, API_KEY_CREATE: 'true' });
+      try {
+        await play(page, up);
+      } finally {
+        await stopUp(up, stateDir);
+        rmSync(stateDir, { recursive: true });
+      }
+    });
+  }
+
+  /** Types the commands one after the other into one shell; a key that is shown shortened is the one just received. */
+  async function play(page: string, up: Up): Promise<void> {
+    let newest = up.key();
+    let variables = `KEY='${newest}'`;
+    for (const { command, output } of transcript(page)) {
+      const typed = command
+        .replaceAll('https://localhost:8443', up.url)
+        .replace(/'[0-9]+\.[A-Za-z0-9]+\.\.\.'/, () => `'${newest}'`);
+      if (/^(?:[A-Z]+=\S+;? ?)+$/.test(typed)) {
+        variables += `; ${typed}`;
+        continue;
+      }
+      const { stdout } = await run('bash', ['-c', `${variables}; ${typed.replace('curl ', 'curl -sS ')}`]);
+      expectOutput(
+        stdout.replaceAll(up.url, 'https://localhost:8443').replaceAll(`:${up.httpsPort}`, ':8443'),
+        output,
+        command,
+      );
+      newest = /"token":"([^"]+)"/.exec(stdout)?.[1] ?? newest;
+    }
+  }
+
+  test('start the product only in ways that are tested', () => {
+    const starts = pages.flatMap((page) => blocks(page, 'sh')).flatMap((block) => block.trim().split('\n'));
+    // each is run as it stands by test/up or by the caller of this test
+    const tested = [
+      /^npm run up$/,
+      /^npm test$/,
+      /^API_KEY_CREATE=true npm run up$/,
+      /^APIGW_APP_UPSTREAM=127\.0\.0\.1:\d+ npm run up$/,
+    ];
+    for (const start of starts)
+      assert.ok(
+        tested.some((pattern) => pattern.test(start)),
+        start,
+      );
+    assert.ok(starts.length >= tested.length);
+  });
+
+  test('name every setting with its default, and no other', () => {
+    const rows = [...read('docs/settings.md').matchAll(/^\| `([A-Z_]+)` \| (?:`([^`]*)`)?/gm)];
+    assert.deepEqual(rows.map(([, name]) => name).sort(), [...Object.keys(settings), ...localSettings].sort());
+    for (const [, name = '', documented] of rows) {
+      if (name in settings) assert.equal(documented, settings[name as keyof typeof settings].default, name);
+    }
+  });
+
+  test('name every reason for a denial', () => {
+    const documented = [...read('docs/reasons.md').matchAll(/^\| `([a-z_]+)` \| \d{3} \|/gm)].map(
+      ([, reason]) => reason,
+    );
+    for (const reason of Object.keys(denialDetails)) assert.ok(documented.includes(reason), reason);
+  });
+
+  test('show nginx blocks that work as they stand', async () => {
+    const all = blocks('docs/nginx.md', 'nginx');
+    const isLocation = (block: string) => /^ {2}location/.test(block);
+    const stack = await startTestStack({
+      edit: (conf) => {
+        const upstreams = all.filter((block) => block.startsWith('upstream')).join('\n');
+        const locations = all.filter(isLocation).join('\n');
+        const map = all.find((block) => block.startsWith('map')) ?? '';
+        return conf
+          .replace(/^map \$server_name \$api_keys_enabled \{[^}]*\}/m, map)
+          .replace(
+            /^upstream application/m,
+            `${upstreams.replace(/server [^;]+;/, 'include runtime/application.conf;')}\nupstream application`,
+          )
+          .replace('  location / {   # protected', `${locations}\n  location / {   # protected`);
+      },
+    });
+    try {
+      assert.equal((await stack.ask('/status')).status, 200);
+      assert.equal((await stack.ask('/statuses')).status, 401);
+      assert.equal((await stack.ask('/reports/x')).status, 401);
+      assert.equal((await stack.ask('/reports/x', { key: stack.adminKey })).status, 200);
+      assert.deepEqual(stack.application.seen.at(-1)?.headers['x-client-name'], ['bootstrap']);
+    } finally {
+      await stack.stop();
+    }
+  });
+});
