@@ -1,6 +1,8 @@
 import type { RequestListener } from 'node:http';
 import { performance } from 'node:perf_hooks';
+import { createTokenVerifier } from './auth/access-token.ts';
 import { createAuthenticator, type KeyRecord } from './auth/authenticator.ts';
+import { createPolicyCompiler, type CompilePolicy, type Policy } from './auth/policy.ts';
 import type { ClientStore } from './clients/client-store.ts';
 import { createApiClients, type ApiClients } from './clients/api-clients.ts';
 import { createClientDirectory } from './clients/client-directory.ts';
@@ -9,6 +11,7 @@ import { createDecisionHandler } from './http/decision-listener.ts';
 import { listen, type Listener } from './http/listener.ts';
 import { createManagementApp } from './http/management-app.ts';
 import type { Logger } from './log.ts';
+import { createIssuers } from './oidc/issuers.ts';
 import { followChanges } from './store/change-feed.ts';
 import { createClientStore } from './store/client-store.ts';
 import { migrate } from './store/migrations.ts';
@@ -71,13 +74,55 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
 
   const clients = createApiClients({ store, now, onChange: directory.forget });
   const onKeyUsed = createFirstUseRecorder(store, now, log);
-  const authenticate = createAuthenticator({ findClient: directory.find, now, onKeyUsed });
+  const findIssuer = createIssuers({
+    monotonicNow,
+    onFailure: (discovery, message) => {
+      log.error({ discovery }, `issuer: ${message}`);
+    },
+    onLoaded: (discovery, issuer, keys) => {
+      log.info({ discovery, issuer, keys }, 'the keys of the issuer are here');
+    },
+    times: { staleLimit: config.staleKeysLifetime },
+  });
+  const compilePolicy = createPolicyCompiler({
+    allowInsecureHttp: config.allowInsecureHttp,
+    onCompiled: ({ openIdConnectEnabled, tokens, problems }) => {
+      for (const problem of problems) log.error(`default.conf: ${problem}`);
+      if (!openIdConnectEnabled || !tokens) return;
+      if (!tokens.audiences)
+        log.warn('default.conf: $oidc_audience is any: tokens that are meant for others are accepted');
+      if (!tokens.issuer.verifyCertificate)
+        log.warn("default.conf: $oidc_ssl_verify is off: the issuer's certificate is not verified");
+      findIssuer(tokens.issuer).warmUp();
+    },
+  });
+  const verifyToken = createTokenVerifier({ findKeys: (issuer) => findIssuer(issuer), now });
+  const authenticate = createAuthenticator({
+    findClient: directory.find,
+    findClientByApiClientId: directory.findByApiClientId,
+    verifyToken,
+    now,
+    onKeyUsed,
+  });
+  const describeIssuer = ({ openIdConnectEnabled, tokens, problems }: Policy): object | undefined => {
+    if (!openIdConnectEnabled) return undefined;
+    return tokens ? findIssuer(tokens.issuer).status() : { problems };
+  };
   const readinessChecks = {
     store: async () => {
       await store.list({ after: 0, limit: 1 });
     },
   };
-  const management = createManagementApp({ authenticate, clients, store, readinessChecks, now, log });
+  const management = createManagementApp({
+    authenticate,
+    compilePolicy: config.managementListen.kind === 'unix' ? compilePolicy : withoutIssuers(compilePolicy),
+    clients,
+    store,
+    readinessChecks,
+    describeIssuer,
+    now,
+    log,
+  });
 
   const handleManagement = management.callback();
   const listeners: Listener[] = [];
@@ -92,11 +137,19 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
   return {
     clients,
     store,
-    decisionAddress: await open(config.decisionListen, createDecisionHandler({ authenticate, log })),
+    decisionAddress: await open(config.decisionListen, createDecisionHandler({ authenticate, compilePolicy, log })),
     managementAddress: await open(config.managementListen, (request, response) => {
       void handleManagement(request, response);
     }),
   };
+}
+
+/**
+ * Whoever reaches a TCP port could name an issuer of his own, and with it be any client. A Unix socket is reached by
+ * nginx alone, so only there the policy's issuers count.
+ */
+function withoutIssuers(compilePolicy: CompilePolicy): CompilePolicy {
+  return (source) => compilePolicy({ ...source, open_id_connect_enabled: 'off' });
 }
 
 /** A bootstrap key that was never used goes when the next one is made, so its first use is kept; once, off the path. */

@@ -19,6 +19,10 @@ export interface Config {
   /** Lifetime of such a key, in milliseconds. */
   readonly bootstrapKeyLifetime: number;
   readonly logLevel: LogLevel;
+  /** Access tokens may be verified with keys that came over plain HTTP. */
+  readonly allowInsecureHttp: boolean;
+  /** Milliseconds for which an issuer's keys are used while it cannot be asked. */
+  readonly staleKeysLifetime: number;
 }
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
@@ -54,7 +58,7 @@ export const settings = {
   API_KEY_CREATE: setting({
     default: 'false',
     allowed: '"true" or "false"',
-    parse: (value) => ({ true: true, false: false })[value.toLowerCase()],
+    parse: parseFlag,
   }),
   DATABASE_URL: setting({
     default: 'sqlite:/var/lib/apigw/apigw.db',
@@ -74,6 +78,16 @@ export const settings = {
   }),
   APIGW_BOOTSTRAP_KEY_LIFETIME: setting({
     default: '24h',
+    allowed: 'a whole number followed by s, m, h or d, from 1m to 365d',
+    parse: parseLifetime,
+  }),
+  OIDC_ALLOW_INSECURE_HTTP: setting({
+    default: 'false',
+    allowed: '"true" or "false"',
+    parse: parseFlag,
+  }),
+  OIDC_STALE_KEYS_LIFETIME: setting({
+    default: '1h',
     allowed: 'a whole number followed by s, m, h or d, from 1m to 365d',
     parse: parseLifetime,
   }),
@@ -116,6 +130,8 @@ export function readConfig(env: Environment, alsoKnown: readonly string[] = []):
     createApiKey: read('API_KEY_CREATE', settings.API_KEY_CREATE),
     bootstrapKeyLifetime: read('APIGW_BOOTSTRAP_KEY_LIFETIME', settings.APIGW_BOOTSTRAP_KEY_LIFETIME),
     logLevel: read('APIGW_LOG_LEVEL', settings.APIGW_LOG_LEVEL),
+    allowInsecureHttp: read('OIDC_ALLOW_INSECURE_HTTP', settings.OIDC_ALLOW_INSECURE_HTTP),
+    staleKeysLifetime: read('OIDC_STALE_KEYS_LIFETIME', settings.OIDC_STALE_KEYS_LIFETIME),
   };
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.freeze(config);
@@ -125,7 +141,7 @@ export function readConfig(env: Environment, alsoKnown: readonly string[] = []):
 function unknownSettings(env: Environment, alsoKnown: readonly string[]): string[] {
   const known = [...Object.keys(settings), 'DATABASE_URL_FILE', ...alsoKnown];
   return Object.keys(env)
-    .filter((name) => (name.startsWith('APIGW_') || name.startsWith('API_KEY_')) && !known.includes(name))
+    .filter((name) => /^(?:APIGW|API_KEY|OIDC)_/.test(name) && !known.includes(name))
     .map((name) => `${name} is not a setting; did you mean ${nearestName(name, known)}?`);
 }
 
@@ -136,6 +152,11 @@ function readSecretFile(name: string, path: string, problems: string[]): string 
     problems.push(`${name}: ${(error as Error).message}.`);
     return undefined;
   }
+}
+
+function parseFlag(value: string): boolean | undefined {
+  if (!/^(?:true|false)$/i.test(value)) return undefined;
+  return value.toLowerCase() === 'true';
 }
 
 function parseListenAddress(value: string): ListenAddress | undefined {

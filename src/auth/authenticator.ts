@@ -1,8 +1,9 @@
 import { timingSafeEqual } from 'node:crypto';
+import type { TokenOutcome, VerifyToken } from './access-token.ts';
 import { digestSecret, generateSecret, type ApiKeyCredential } from './api-key.ts';
 import { parseCredential } from './credential.ts';
 import { forbidden, unauthenticated, unavailable, type Decision, type Principal } from './decision.ts';
-import type { Policy } from './policy.ts';
+import type { Policy, TokenPolicy } from './policy.ts';
 
 /** What is known of one API key. */
 export interface KeyRecord {
@@ -21,14 +22,18 @@ export interface ClientRecord {
   readonly keys: readonly KeyRecord[];
 }
 
-/** Finds an API client by its id in decimal. Answers at once when it knows, and rejects when it cannot tell. */
+/** Finds an API client. Answers at once when it knows, and rejects when it cannot tell. */
 export type FindClient = (id: string) => ClientRecord | undefined | Promise<ClientRecord | undefined>;
 
 export interface AuthenticatorOptions {
+  /** By its id, in decimal. */
   readonly findClient: FindClient;
+  /** By its `api_client_id`. */
+  readonly findClientByApiClientId: FindClient;
+  readonly verifyToken: VerifyToken;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Called for every grant; must return at once and not throw. */
+  /** Called for every grant by key; must return at once and not throw. */
   readonly onKeyUsed: (key: KeyRecord) => void;
 }
 
@@ -40,8 +45,10 @@ const noKeys: readonly KeyRecord[] = [
   { id: 0, digest: digestSecret(generateSecret()), expiresAt: 0, isUnusedBootstrap: false },
 ];
 
-export function createAuthenticator({ findClient, now, onKeyUsed }: AuthenticatorOptions): Authenticate {
-  function decideOnKey(credential: ApiKeyCredential, client: ClientRecord | undefined): Decision {
+export function createAuthenticator(options: AuthenticatorOptions): Authenticate {
+  const { findClient, findClientByApiClientId, verifyToken, now, onKeyUsed } = options;
+
+  function decideOnKey(policy: Policy, credential: ApiKeyCredential, client: ClientRecord | undefined): Decision {
     const digest = digestSecret(credential.secret);
     let match: KeyRecord | undefined;
     for (const key of client?.keys ?? noKeys) {
@@ -50,16 +57,42 @@ export function createAuthenticator({ findClient, now, onKeyUsed }: Authenticato
     if (!client || !match) return unauthenticated('unknown_key');
     if (match.expiresAt !== null && match.expiresAt <= now()) return unauthenticated('key_expired');
     onKeyUsed(match);
-    return { outcome: 'granted', principal: client.principal };
+    return grant(policy, client.principal);
   }
 
-  function authenticateKey(credential: ApiKeyCredential): Decision | Promise<Decision> {
+  function authenticateKey(policy: Policy, credential: ApiKeyCredential): Decision | Promise<Decision> {
     const client = findClient(credential.clientId);
-    if (!(client instanceof Promise)) return decideOnKey(credential, client);
-    return client.then(
-      (found) => decideOnKey(credential, found),
-      (cause: unknown) => unavailable('store_unavailable', cause),
-    );
+    if (!(client instanceof Promise)) return decideOnKey(policy, credential, client);
+    return client.then((found) => decideOnKey(policy, credential, found), storeUnavailable);
+  }
+
+  function authenticateToken(policy: Policy, token: string): Decision | Promise<Decision> {
+    if (!policy.openIdConnectEnabled) return unauthenticated('method_disabled');
+    const { tokens } = policy;
+    if (!tokens) return unavailable('policy_invalid', policy.problems.join(' '));
+    const outcome = verifyToken(tokens, token);
+    if (!(outcome instanceof Promise)) return decideOnToken(policy, tokens, outcome);
+    return outcome.then((settled) => decideOnToken(policy, tokens, settled));
+  }
+
+  function decideOnToken(policy: Policy, tokens: TokenPolicy, outcome: TokenOutcome): Decision | Promise<Decision> {
+    switch (outcome.outcome) {
+      case 'rejected':
+        return unauthenticated(outcome.reason, { discovery: tokens.issuer.discovery, kid: outcome.kid });
+      case 'unavailable':
+        return unavailable('issuer_unavailable', outcome.cause);
+      case 'verified': {
+        // looked up for every request: a token outlives neither its client nor the client's rights
+        const client = findClientByApiClientId(outcome.clientId);
+        const decide = (found: ClientRecord | undefined): Decision => {
+          if (!found) return forbidden('unknown_client');
+          if (outcome.lacks) return forbidden(outcome.lacks);
+          const clientName = outcome.clientName ?? found.principal.clientName;
+          return grant(policy, { ...found.principal, clientName, method: 'jwt' });
+        };
+        return client instanceof Promise ? client.then(decide, storeUnavailable) : decide(client);
+      }
+    }
   }
 
   return (policy, authorization) => {
@@ -73,11 +106,17 @@ export function createAuthenticator({ findClient, now, onKeyUsed }: Authenticato
       case 'unsupported':
         return unauthenticated('unsupported_scheme');
       case 'bearer':
-        return policy.openIdConnectEnabled
-          ? unavailable('issuer_unavailable', new Error('this version verifies no access tokens'))
-          : unauthenticated('method_disabled');
+        return authenticateToken(policy, credential.token);
       case 'apk':
-        return policy.apiKeysEnabled ? authenticateKey(credential) : unauthenticated('method_disabled');
+        return policy.apiKeysEnabled ? authenticateKey(policy, credential) : unauthenticated('method_disabled');
     }
   };
+}
+
+function grant({ requireAdmin }: Policy, principal: Principal): Decision {
+  return requireAdmin && !principal.isAdmin ? forbidden('admin_required') : { outcome: 'granted', principal };
+}
+
+function storeUnavailable(cause: unknown): Decision {
+  return unavailable('store_unavailable', cause);
 }

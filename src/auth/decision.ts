@@ -6,11 +6,28 @@ export interface Principal {
   readonly clientId: string;
   readonly clientName: string;
   readonly isAdmin: boolean;
-  readonly method: 'api_key';
+  readonly method: 'api_key' | 'jwt';
 }
 
-/** Reason codes of denials. Public and stable: nginx's problem bodies, logs and documents name them. */
-export type DenialReason = keyof typeof denialDetails;
+/** Why an access token is not accepted: the sentence goes to the client, and says nothing about the token's content. */
+export const tokenDetails = {
+  opaque_token: 'The access token is not a JWT; opaque tokens are not accepted here.',
+  encrypted_token: 'The access token is encrypted; only signed ones are accepted.',
+  malformed_token: 'The access token is not a well-formed JWT.',
+  token_too_large: 'The access token has more than 16 KB.',
+  unsupported_token: 'The access token uses a feature that is not supported.',
+  algorithm_not_allowed: 'The signature algorithm of the access token is not allowed.',
+  not_an_access_token: 'The token is not an access token.',
+  unknown_signing_key: 'The access token was not signed with a known key.',
+  bad_signature: 'The signature of the access token is not valid.',
+  token_expired: 'The access token has expired.',
+  token_not_yet_valid: 'The access token is not valid yet.',
+  lifetime_too_long: 'The access token is valid for longer than is allowed.',
+  wrong_issuer: 'The access token is from another issuer.',
+  wrong_audience: 'The access token is for another audience.',
+  invalid_claim: 'A claim of the access token is missing or not valid.',
+  no_client_id_claim: 'The access token does not name its client.',
+} as const;
 
 /** The sentence that goes with each reason. The nginx snippet `problems.conf` says the same; a test compares them. */
 export const denialDetails = {
@@ -20,20 +37,40 @@ export const denialDetails = {
   method_disabled: 'This kind of credential is not accepted here.',
   unknown_key: 'The API key is not valid.',
   key_expired: 'The API key has expired.',
+  ...tokenDetails,
   authentication_disabled: 'No authentication method is enabled here.',
+  unknown_client: 'The client of the access token is not registered.',
+  admin_required: 'Only an API client with is_admin may do this.',
+  claim_required: 'The access token lacks a claim that is required here.',
+  insufficient_scope: 'The access token lacks a scope that is required here.',
   rate_limited: 'The client has sent too many requests.',
+  policy_invalid: 'Access tokens cannot be verified: the configuration of this server is not valid.',
   issuer_unavailable: 'Access tokens cannot be verified at the moment.',
   store_unavailable: 'The credential cannot be checked at the moment.',
 } as const;
 
+/** Reason codes of denials. Public and stable: nginx's problem bodies, logs and documents name them. */
+export type DenialReason = keyof typeof denialDetails;
+
 /** The answer to one request. Only `granted` carries a principal. */
 export type Decision =
   | { readonly outcome: 'granted'; readonly principal: Principal }
-  | { readonly outcome: 'unauthenticated'; readonly reason: DenialReason }
+  | { readonly outcome: 'unauthenticated'; readonly reason: DenialReason; readonly token?: TokenTrace }
   | { readonly outcome: 'forbidden'; readonly reason: DenialReason }
   | { readonly outcome: 'unavailable'; readonly reason: DenialReason; readonly cause: unknown };
 
-export const unauthenticated = (reason: DenialReason): Decision => ({ outcome: 'unauthenticated', reason });
+/** What may be logged of a refused access token. */
+export interface TokenTrace {
+  /** URL of the discovery document of the issuer it was verified for. */
+  readonly discovery: string;
+  readonly kid: string | undefined;
+}
+
+export const unauthenticated = (reason: DenialReason, token?: TokenTrace): Decision => ({
+  outcome: 'unauthenticated',
+  reason,
+  ...(token && { token }),
+});
 export const forbidden = (reason: DenialReason): Decision => ({ outcome: 'forbidden', reason });
 export const unavailable = (reason: DenialReason, cause: unknown): Decision => ({
   outcome: 'unavailable',

@@ -1,40 +1,232 @@
+import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
+import { parseClaimPath, type ClaimPath, type RequiredClaim } from './claims.ts';
+
+/**
+ * The policy headers as nginx sent them, by the name of the setting in default.conf; a header that nginx left out is
+ * the empty string.
+ */
+export type PolicySource = Record<PolicySetting, string>;
+export type PolicySetting = (typeof policySettings)[number];
+export const policySettings = [
+  'api_keys_enabled',
+  'open_id_connect_enabled',
+  'require_admin',
+  'oidc_discovery',
+  'oidc_issuer',
+  'oidc_audience',
+  'oidc_client_id_claim',
+  'oidc_client_name_claim',
+  'oidc_algorithms',
+  'oidc_required_claims',
+  'oidc_required_scopes',
+  'oidc_clock_tolerance',
+  'oidc_max_lifetime',
+  'oidc_ssl_verify',
+  'oidc_ca_file',
+] as const;
 
 /** What a server or location of nginx accepts. It is handed over with every request, as headers that nginx sets. */
 export interface Policy {
   readonly apiKeysEnabled: boolean;
   readonly openIdConnectEnabled: boolean;
+  /** Undefined when access tokens are off, or when `problems` says why they cannot be verified. */
+  readonly tokens: TokenPolicy | undefined;
+  readonly problems: readonly string[];
+  readonly requireAdmin: boolean;
   /** The one `WWW-Authenticate` line (RFC 9110 11.6.1) that names every accepted scheme; empty when there is none. */
   readonly challenge: string;
 }
 
-/** The policy headers as nginx sent them; a header that nginx left out is the empty string. */
-export interface PolicySource {
-  apiKeys: string;
-  openIdConnect: string;
+/** How an issuer is found and spoken to. */
+export interface IssuerPolicy {
+  /** Same text for the same issuer. */
+  readonly key: string;
+  /** URL of the discovery document (OpenID Connect Discovery 1.0, section 4). */
+  readonly discovery: string;
+  /** The `iss` that tokens have, when it differs from what discovery says. */
+  readonly issuer: string | undefined;
+  readonly verifyCertificate: boolean;
+  readonly caFile: string | undefined;
+  readonly allowInsecureHttp: boolean;
 }
+
+/** What an access token must be. */
+export interface TokenPolicy {
+  /** Digest of everything that decides on a token. */
+  readonly id: string;
+  readonly issuer: IssuerPolicy;
+  /** One of these must be in `aud`; undefined waives the check. */
+  readonly audiences: readonly string[] | undefined;
+  readonly clientIdClaim: ClaimPath;
+  readonly clientNameClaim: ClaimPath;
+  readonly algorithms: readonly string[];
+  readonly requiredClaims: readonly RequiredClaim[];
+  readonly requiredScopes: readonly string[];
+  /** Seconds. */
+  readonly clockTolerance: number;
+  /** Seconds from `iat`, or from now, to `exp`. */
+  readonly maxLifetime: number;
+}
+
+export interface PolicyCompilerOptions {
+  /** Issuers may be reached over plain HTTP. */
+  readonly allowInsecureHttp: boolean;
+  /** Called once for each distinct policy that has something to say about. */
+  readonly onCompiled?: (policy: Policy) => void;
+}
+
+export type CompilePolicy = (source: Readonly<PolicySource>) => Policy;
 
 const realm = 'realm="apigw"';
-// far more than a sensible configuration has; a bound, because each distinct text would be kept
-const compiled = new LRUCache<string, Policy>({ max: 256 });
 
-/** Compiles a policy once and returns the same object for the same text. Anything but a clear yes is off. */
-export function compilePolicy({ apiKeys, openIdConnect }: PolicySource): Policy {
-  const key = `${apiKeys}\n${openIdConnect}`;
-  const known = compiled.get(key);
-  if (known) return known;
-  const apiKeysEnabled = isOn(apiKeys);
-  const openIdConnectEnabled = isOn(openIdConnect);
-  const schemes = [apiKeysEnabled && `apk ${realm}`, openIdConnectEnabled && `Bearer ${realm}`];
-  const policy = Object.freeze({
-    apiKeysEnabled,
-    openIdConnectEnabled,
-    challenge: schemes.filter((scheme) => scheme !== false).join(', '),
-  });
-  compiled.set(key, policy);
-  return policy;
+/** Compiles each distinct text once and returns the same object for it. Anything but a clear yes is off. */
+export function createPolicyCompiler({ allowInsecureHttp, onCompiled }: PolicyCompilerOptions): CompilePolicy {
+  // far more than a sensible configuration has; a bound, because each distinct text would be kept
+  const compiled = new LRUCache<string, Policy>({ max: 256 });
+  return (source) => {
+    let key = '';
+    for (const setting of policySettings) key += `${source[setting]}\n`;
+    const known = compiled.get(key);
+    if (known) return known;
+    const policy = compile(source, key, allowInsecureHttp);
+    compiled.set(key, policy);
+    onCompiled?.(policy);
+    return policy;
+  };
 }
 
+function compile(source: Readonly<PolicySource>, key: string, allowInsecureHttp: boolean): Policy {
+  const apiKeysEnabled = isOn(source.api_keys_enabled);
+  const openIdConnectEnabled = isOn(source.open_id_connect_enabled);
+  const problems: string[] = [];
+  const tokens = openIdConnectEnabled ? compileTokens(source, key, allowInsecureHttp, problems) : undefined;
+  const schemes = [apiKeysEnabled && `apk ${realm}`, openIdConnectEnabled && `Bearer ${realm}`];
+  return Object.freeze({
+    apiKeysEnabled,
+    openIdConnectEnabled,
+    tokens: problems.length === 0 ? tokens : undefined,
+    problems,
+    requireAdmin: !isOff(source.require_admin),
+    challenge: schemes.filter((scheme) => scheme !== false).join(', '),
+  });
+}
+
+/** A switch that lets in is on only when it clearly is. */
 function isOn(value: string): boolean {
   return /^(?:on|true|yes|1)$/i.test(value);
+}
+
+/** A switch that keeps out is off only when it clearly is. */
+function isOff(value: string): boolean {
+  return /^(?:|off|false|no|0)$/i.test(value);
+}
+
+const asymmetric = [
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+  'Ed25519',
+];
+
+function compileTokens(
+  source: Readonly<PolicySource>,
+  key: string,
+  allowInsecureHttp: boolean,
+  problems: string[],
+): TokenPolicy {
+  const issuer = compileIssuer(source, allowInsecureHttp, problems);
+  const audiences = words(source.oidc_audience);
+  if (audiences.length === 0) {
+    problems.push(
+      '$oidc_audience is empty; set it to the audience of your API ("any" accepts tokens that are meant for others too).',
+    );
+  }
+  const algorithms = words(source.oidc_algorithms);
+  for (const algorithm of algorithms.filter((name) => !asymmetric.includes(name))) {
+    problems.push(`$oidc_algorithms has ${quote(algorithm)}; allowed: ${asymmetric.join(' ')}.`);
+  }
+  const claim = (setting: 'oidc_client_id_claim' | 'oidc_client_name_claim'): ClaimPath => {
+    const path = parseClaimPath(source[setting] || 'sub');
+    if (!path)
+      problems.push(
+        `$${setting} is ${quote(source[setting])}; allowed: a claim's name, a dotted path or a JSON array of names.`,
+      );
+    return path ?? ['sub'];
+  };
+  return Object.freeze({
+    id: hash('sha256', key, 'base64url'),
+    issuer,
+    audiences: audiences.length === 1 && audiences[0] === 'any' ? undefined : audiences,
+    clientIdClaim: claim('oidc_client_id_claim'),
+    clientNameClaim: claim('oidc_client_name_claim'),
+    algorithms: algorithms.length === 0 ? asymmetric : algorithms,
+    requiredClaims: words(source.oidc_required_claims).flatMap((rule) => compileRequiredClaim(rule, problems)),
+    requiredScopes: words(source.oidc_required_scopes),
+    clockTolerance: compileSeconds('oidc_clock_tolerance', source.oidc_clock_tolerance || '30s', 300, problems),
+    maxLifetime: compileSeconds('oidc_max_lifetime', source.oidc_max_lifetime || '24h', 366 * 86_400, problems),
+  });
+}
+
+function compileIssuer(source: Readonly<PolicySource>, allowInsecureHttp: boolean, problems: string[]): IssuerPolicy {
+  const discovery = compileDiscovery(source.oidc_discovery, allowInsecureHttp, problems);
+  const issuer = source.oidc_issuer || undefined;
+  // certificates go unverified only by a clear no
+  const verifyCertificate = source.oidc_ssl_verify === '' || !isOff(source.oidc_ssl_verify);
+  const caFile = source.oidc_ca_file || undefined;
+  if (caFile !== undefined && !caFile.startsWith('/')) {
+    problems.push(`$oidc_ca_file is ${quote(caFile)}; allowed: the absolute path of a PEM file on the gateway's side.`);
+  }
+  const key = [discovery, issuer, verifyCertificate, caFile, allowInsecureHttp].join('\n');
+  return { key, discovery, issuer, verifyCertificate, caFile, allowInsecureHttp };
+}
+
+const wellKnown = '/.well-known/openid-configuration';
+
+function compileDiscovery(text: string, allowInsecureHttp: boolean, problems: string[]): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (!url || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '' || url.hash !== '') {
+    problems.push(`$oidc_discovery is ${quote(text)}; allowed: the https URL of the issuer, or of its ${wellKnown}.`);
+    return text;
+  }
+  if (url.protocol === 'http:' && !allowInsecureHttp) {
+    problems.push(
+      `$oidc_discovery is ${quote(text)}, without TLS anybody on the way can be the issuer; use https, or for tests set OIDC_ALLOW_INSECURE_HTTP=true in the gateway's environment.`,
+    );
+  }
+  return text.includes('/.well-known/') ? text : text.replace(/\/$/, '') + wellKnown;
+}
+
+function compileRequiredClaim(rule: string, problems: string[]): RequiredClaim[] {
+  const equals = rule.indexOf('=');
+  const path = parseClaimPath(rule.slice(0, Math.max(equals, 0)));
+  const value = rule.slice(equals + 1);
+  if (path && value !== '') return [{ path, value }];
+  problems.push(`$oidc_required_claims has ${quote(rule)}; allowed: claim=value, several with spaces between them.`);
+  return [];
+}
+
+function compileSeconds(setting: PolicySetting, text: string, max: number, problems: string[]): number {
+  const [, digits, unit = 's'] = /^([0-9]{1,9})([smhd]?)$/.exec(text) ?? [];
+  const seconds = Number(digits) * { s: 1, m: 60, h: 3_600, d: 86_400 }[(unit || 's') as 's' | 'm' | 'h' | 'd'];
+  if (seconds <= max) return seconds;
+  problems.push(
+    `$${setting} is ${quote(text)}; allowed: a number of seconds, or one with s, m, h or d, up to ${max} seconds.`,
+  );
+  return 0;
+}
+
+function words(text: string): string[] {
+  return text.split(/\s+/).filter((word) => word !== '');
+}
+
+function quote(text: string): string {
+  return JSON.stringify(text.slice(0, 200));
 }

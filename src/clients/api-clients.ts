@@ -64,19 +64,19 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
   async function insertKey(
     transaction: ClientTransaction,
     clientId: number,
-    { expiresAt, isBootstrap }: { expiresAt: number | null; isBootstrap: boolean },
+    { at, expiresAt, isBootstrap }: { at: number; expiresAt: number | null; isBootstrap: boolean },
   ): Promise<string> {
     const secret = generateSecret();
     const digest = digestSecret(secret);
-    await transaction.insertKey({ clientId, digest, createdAt: now(), expiresAt, isBootstrap });
+    await transaction.insertKey({ clientId, digest, createdAt: at, expiresAt, isBootstrap });
     return `${clientId}.${secret}`;
   }
 
   async function insertClient(
     transaction: ClientTransaction,
+    at: number,
     { name, apiClientId = randomUUID(), isAdmin }: Pick<CreateApiClient, 'name' | 'apiClientId' | 'isAdmin'>,
   ): Promise<number> {
-    const at = now();
     return transaction.insertClient({ name: name ?? apiClientId, apiClientId, isAdmin, createdAt: at, updatedAt: at });
   }
 
@@ -90,13 +90,14 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
 
     async create(request, actor) {
       const created = await store.change(async (transaction) => {
-        const id = await insertClient(transaction, request);
+        const at = now();
+        const id = await insertClient(transaction, at, request);
         const token = request.generateApiKey
-          ? await insertKey(transaction, id, { expiresAt: null, isBootstrap: false })
+          ? await insertKey(transaction, id, { at, expiresAt: null, isBootstrap: false })
           : undefined;
         const client = await expectClient(transaction, id);
         await transaction.recordEvent({
-          at: now(),
+          at,
           actor,
           action: 'api_client.create',
           clientId: id,
@@ -158,22 +159,23 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
 
     async bootstrap(lifetime) {
       const { token, changed } = await store.change(async (transaction) => {
+        const at = now();
         const untouched = await transaction.untouchedBootstrapClients();
         for (const clientId of untouched) {
           await transaction.removeClient(clientId);
           await transaction.recordEvent({
-            at: now(),
+            at,
             actor: theProgram,
             action: 'bootstrap.replace',
             clientId,
             outcome: 'done',
           });
         }
-        const id = await insertClient(transaction, { name: 'bootstrap', isAdmin: true });
-        const expiresAt = now() + lifetime;
-        const key = await insertKey(transaction, id, { expiresAt, isBootstrap: true });
+        const id = await insertClient(transaction, at, { name: 'bootstrap', isAdmin: true });
+        const expiresAt = at + lifetime;
+        const key = await insertKey(transaction, id, { at, expiresAt, isBootstrap: true });
         await transaction.recordEvent({
-          at: now(),
+          at,
           actor: theProgram,
           action: 'bootstrap.create',
           clientId: id,

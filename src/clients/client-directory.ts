@@ -3,10 +3,10 @@ import type { ClientRecord, FindClient } from '../auth/authenticator.ts';
 import { StoreUnavailable, type ClientStore, type ClientWithKeys } from './client-store.ts';
 
 export interface ClientDirectoryOptions {
-  readonly store: Pick<ClientStore, 'find'>;
+  readonly store: Pick<ClientStore, 'find' | 'findByApiClientId'>;
   /** Milliseconds on a clock that only goes forward. */
   readonly monotonicNow: () => number;
-  /** Clients kept in memory, known and unknown ids together. */
+  /** Clients kept in memory by each kind of id, known and unknown ones together. */
   readonly capacity?: number;
   /** Longest time in milliseconds for which answers are given from memory while changes cannot be followed. */
   readonly maxStaleness?: number;
@@ -14,9 +14,11 @@ export interface ClientDirectoryOptions {
   readonly maxLookups?: number;
 }
 
-/** API clients by id, from memory where that is known to be current, else from the store. */
+/** API clients, from memory where that is known to be current, else from the store. */
 export interface ClientDirectory {
+  /** By the id in decimal. */
   readonly find: FindClient;
+  readonly findByApiClientId: FindClient;
   /** Forgets what was known of a client. A lookup that is under way is repeated before it is answered. */
   readonly forget: (id: number) => void;
   readonly forgetAll: () => void;
@@ -24,8 +26,10 @@ export interface ClientDirectory {
   readonly confirm: (at: number) => void;
 }
 
-/** An id that no client has is remembered too, so that a flood of wrong keys costs no query each. */
-type Entry = { readonly client: ClientRecord } | { readonly client: undefined };
+/** What is not there is remembered too, so that a flood of wrong keys costs no query each. */
+interface Entry {
+  readonly client: ClientRecord | undefined;
+}
 
 export function createClientDirectory({
   store,
@@ -34,46 +38,66 @@ export function createClientDirectory({
   maxStaleness = 5_000,
   maxLookups = 1_000,
 }: ClientDirectoryOptions): ClientDirectory {
-  const entries = new LRUCache<string, Entry>({ max: capacity });
-  const lookups = new Map<string, Promise<ClientRecord | undefined>>();
   let epoch = 0;
   let confirmedAt = monotonicNow();
+  let underWay = 0;
 
-  async function lookUp(id: string): Promise<ClientRecord | undefined> {
-    // no store gives ids beyond 2^53, and a JavaScript number could not tell them apart
-    if (Number(id) > Number.MAX_SAFE_INTEGER) return undefined;
-    let client: ClientRecord | undefined;
-    let startedIn: number;
-    do {
-      startedIn = epoch;
-      const stored = await store.find(Number(id));
-      client = stored && toRecord(stored);
-      // something was forgotten meanwhile: what was read may be older than a change that is already acknowledged
-    } while (startedIn !== epoch);
-    entries.set(id, { client });
-    return client;
-  }
+  /** Remembers what a query of the store answers, by the text that was asked for. */
+  function createIndex(query: (text: string) => Promise<ClientWithKeys | undefined>) {
+    const entries = new LRUCache<string, Entry>({ max: capacity });
+    const lookups = new Map<string, Promise<ClientRecord | undefined>>();
 
-  return {
-    find(id) {
+    async function lookUp(text: string): Promise<ClientRecord | undefined> {
+      let client: ClientRecord | undefined;
+      let startedIn: number;
+      do {
+        startedIn = epoch;
+        const stored = await query(text);
+        client = stored && toRecord(stored);
+        // something was forgotten meanwhile: what was read may be older than a change that is already acknowledged
+      } while (startedIn !== epoch);
+      entries.set(text, { client });
+      return client;
+    }
+
+    const find: FindClient = (text) => {
       if (monotonicNow() - confirmedAt <= maxStaleness) {
-        const entry = entries.get(id);
+        const entry = entries.get(text);
         if (entry) return entry.client;
       }
-      const underWay = lookups.get(id);
-      if (underWay) return underWay;
-      if (lookups.size >= maxLookups) return Promise.reject(new StoreUnavailable('too many lookups are waiting'));
-      const lookup = lookUp(id).finally(() => lookups.delete(id));
-      lookups.set(id, lookup);
+      const waiting = lookups.get(text);
+      if (waiting) return waiting;
+      if (underWay >= maxLookups) return Promise.reject(new StoreUnavailable('too many lookups are waiting'));
+      underWay++;
+      const lookup = lookUp(text).finally(() => {
+        underWay--;
+        lookups.delete(text);
+      });
+      lookups.set(text, lookup);
       return lookup;
-    },
+    };
+    return { entries, find };
+  }
+
+  // no store gives ids beyond 2^53, and a JavaScript number could not tell them apart
+  const byId = createIndex((id) =>
+    Number(id) > Number.MAX_SAFE_INTEGER ? Promise.resolve(undefined) : store.find(Number(id)),
+  );
+  const byApiClientId = createIndex((apiClientId) => store.findByApiClientId(apiClientId));
+
+  return {
+    find: byId.find,
+    findByApiClientId: byApiClientId.find,
     forget(id) {
       epoch++;
-      entries.delete(String(id));
+      byId.entries.delete(String(id));
+      // a change may have given this client another api_client_id, or one that was unknown until now
+      byApiClientId.entries.clear();
     },
     forgetAll() {
       epoch++;
-      entries.clear();
+      byId.entries.clear();
+      byApiClientId.entries.clear();
     },
     confirm(at) {
       confirmedAt = at;

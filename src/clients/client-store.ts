@@ -7,6 +7,7 @@ export type ClientWithKeys = ApiClient & { readonly keys: readonly StoredKey[] }
 /** What the domain asks of a database. Every method rejects with StoreUnavailable when the database cannot tell. */
 export interface ClientStore {
   find(id: number): Promise<ClientWithKeys | undefined>;
+  findByApiClientId(apiClientId: string): Promise<ClientWithKeys | undefined>;
   /** Clients in the order of their ids, from the first after `after`. */
   list(page: { readonly after: number; readonly limit: number }): Promise<ClientWithKeys[]>;
   /** Bootstrap keys that are alive at that time. */

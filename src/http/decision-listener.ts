@@ -2,12 +2,15 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import type { Authenticate } from '../auth/authenticator.ts';
 import type { Decision, Principal } from '../auth/decision.ts';
 import { encodeHeaderValue } from '../auth/header-value.ts';
-import { compilePolicy, type Policy } from '../auth/policy.ts';
+import { challengeOf, scopeChallengeOf, tokenErrorOf } from '../auth/challenge.ts';
+import type { CompilePolicy, Policy } from '../auth/policy.ts';
 import type { Logger } from '../log.ts';
+import { logDenial } from './log-denial.ts';
 import { readGatewayHeaders } from './request-headers.ts';
 
 export interface DecisionListenerOptions {
   readonly authenticate: Authenticate;
+  readonly compilePolicy: CompilePolicy;
   readonly log: Logger;
 }
 
@@ -15,7 +18,7 @@ export interface DecisionListenerOptions {
  * The answer to nginx's `auth_request`: 204 with the identity, or 401, 403, 503 with a reason; never a body, which
  * would cost nginx the connection. It knows one path and no exemptions.
  */
-export function createDecisionHandler({ authenticate, log }: DecisionListenerOptions): RequestListener {
+export function createDecisionHandler({ authenticate, compilePolicy, log }: DecisionListenerOptions): RequestListener {
   function decide(request: IncomingMessage, response: ServerResponse): void | Promise<void> {
     const { policy: source, authorization, requestId } = readGatewayHeaders(request.rawHeaders);
     const policy = compilePolicy(source);
@@ -62,19 +65,24 @@ function answerDecision(
     answer(response, 204, grantedHeaders(decision.principal));
     return;
   }
+  logDenial(decision, requestId, log);
   const { outcome, reason } = decision;
-  const record = { outcome, reason, request_id: requestId };
   switch (outcome) {
-    case 'unauthenticated':
-      log.info(record, 'denied');
-      answer(response, 401, ['X-Auth-Reason', reason, 'WWW-Authenticate', policy.challenge]);
+    case 'unauthenticated': {
+      const error = tokenErrorOf(reason);
+      answer(response, 401, [
+        ...['X-Auth-Reason', reason, 'WWW-Authenticate', challengeOf(policy, reason)],
+        ...(error === undefined ? [] : ['X-jwt-error', error]),
+      ]);
       return;
-    case 'forbidden':
-      log.info(record, 'denied');
-      answer(response, 403, ['X-Auth-Reason', reason]);
+    }
+    case 'forbidden': {
+      const challenge = scopeChallengeOf(policy, reason);
+      const challengeHeader = challenge === undefined ? [] : ['WWW-Authenticate', challenge];
+      answer(response, 403, ['X-Auth-Reason', reason, ...challengeHeader]);
       return;
+    }
     case 'unavailable':
-      log.warn({ ...record, err: decision.cause }, 'cannot decide');
       answer(response, 503, ['X-Auth-Reason', reason, 'Retry-After', '1']);
   }
 }

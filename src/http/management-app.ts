@@ -3,7 +3,8 @@ import Router from '@koa/router';
 import Koa, { type Middleware, type Next, type ParameterizedContext } from 'koa';
 import type { Authenticate } from '../auth/authenticator.ts';
 import { denialDetails, type Principal } from '../auth/decision.ts';
-import { compilePolicy } from '../auth/policy.ts';
+import { challengeOf, tokenErrorOf } from '../auth/challenge.ts';
+import type { CompilePolicy, Policy } from '../auth/policy.ts';
 import type { Actor } from '../clients/api-client.ts';
 import type { ApiClients } from '../clients/api-clients.ts';
 import { StoreUnavailable, type ClientStore } from '../clients/client-store.ts';
@@ -11,6 +12,7 @@ import type { Logger } from '../log.ts';
 import { presentProblem, Problem } from '../problem.ts';
 import { encodeHeaderValue } from '../auth/header-value.ts';
 import { createApiClientRoutes } from './api-client-routes.ts';
+import { logDenial } from './log-denial.ts';
 import { readGatewayHeaders } from './request-headers.ts';
 
 export interface ManagementState {
@@ -27,11 +29,16 @@ type Context = ParameterizedContext<ManagementState>;
 /** One named check of readiness: resolves when all is well, rejects with an error whose message may be shown. */
 export type ReadinessCheck = () => Promise<void>;
 
+/** The states of the issuers that a policy names, to be shown. */
+export type DescribeIssuer = (policy: Policy) => object | undefined;
+
 export interface ManagementAppOptions {
   readonly authenticate: Authenticate;
+  readonly compilePolicy: CompilePolicy;
   readonly clients: ApiClients;
   readonly store: Pick<ClientStore, 'recordEvent'>;
   readonly readinessChecks: Readonly<Record<string, ReadinessCheck>>;
+  readonly describeIssuer: DescribeIssuer;
   readonly now: () => number;
   readonly log: Logger;
 }
@@ -41,7 +48,7 @@ export interface ManagementAppOptions {
  * no identity header, so it is as safe without nginx in front as with it.
  */
 export function createManagementApp(options: ManagementAppOptions): Koa<ManagementState> {
-  const { authenticate, clients, store, readinessChecks, now, log } = options;
+  const { authenticate, compilePolicy, clients, store, readinessChecks, describeIssuer, now, log } = options;
   const app = new Koa<ManagementState>();
   app.on('error', (error: Error) => {
     log.debug({ err: error }, 'a management connection broke');
@@ -49,14 +56,17 @@ export function createManagementApp(options: ManagementAppOptions): Koa<Manageme
 
   const health = new Router<ManagementState>();
   health.get('/livez', live);
-  health.get('/readyz', ready(readinessChecks));
+  health.get(
+    '/readyz',
+    ready(readinessChecks, (rawHeaders) => describeIssuer(compilePolicy(readGatewayHeaders(rawHeaders).policy))),
+  );
 
   const api = createApiClientRoutes(clients);
 
   app.use(identifyRequest);
   app.use(answerProblems(log));
   app.use(health.routes());
-  app.use(authenticateCaller(authenticate));
+  app.use(authenticateCaller(authenticate, compilePolicy, log));
   app.use(audit(store, now, log));
   app.use(requireAdmin);
   app.use(refuseUnknown);
@@ -119,7 +129,10 @@ const live: Middleware<ManagementState> = (context) => {
   context.body = { status: 'alive' };
 };
 
-function ready(checks: Readonly<Record<string, ReadinessCheck>>): Middleware<ManagementState> {
+function ready(
+  checks: Readonly<Record<string, ReadinessCheck>>,
+  describe: (rawHeaders: readonly string[]) => object | undefined,
+): Middleware<ManagementState> {
   return async (context) => {
     const results = await Promise.all(
       Object.entries(checks).map(async ([name, check]) => {
@@ -134,11 +147,20 @@ function ready(checks: Readonly<Record<string, ReadinessCheck>>): Middleware<Man
     context.state.isProbe = true;
     const isReady = results.every(([, result]) => result === 'ok');
     context.status = isReady ? 200 : 503;
-    context.body = { status: isReady ? 'ready' : 'not ready', checks: Object.fromEntries(results) };
+    const issuer = describe(context.req.rawHeaders);
+    context.body = {
+      status: isReady ? 'ready' : 'not ready',
+      checks: Object.fromEntries(results),
+      ...(issuer && { open_id_connect: issuer }),
+    };
   };
 }
 
-function authenticateCaller(authenticate: Authenticate): Middleware<ManagementState> {
+function authenticateCaller(
+  authenticate: Authenticate,
+  compilePolicy: CompilePolicy,
+  log: Logger,
+): Middleware<ManagementState> {
   return async (context, next) => {
     const { policy: source, authorization } = readGatewayHeaders(context.req.rawHeaders);
     const policy = compilePolicy(source);
@@ -156,10 +178,18 @@ function authenticateCaller(authenticate: Authenticate): Middleware<ManagementSt
       await next();
       return;
     }
+    logDenial(decision, context.state.requestId, log);
     const detail = denialDetails[decision.reason];
     switch (decision.outcome) {
-      case 'unauthenticated':
-        throw new Problem(401, decision.reason, detail, { headers: { 'WWW-Authenticate': policy.challenge } });
+      case 'unauthenticated': {
+        const error = tokenErrorOf(decision.reason);
+        throw new Problem(401, decision.reason, detail, {
+          headers: {
+            'WWW-Authenticate': challengeOf(policy, decision.reason),
+            ...(error !== undefined && { 'X-jwt-error': error }),
+          },
+        });
+      }
       case 'forbidden':
         throw new Problem(403, decision.reason, detail);
       case 'unavailable':

@@ -1,4 +1,4 @@
-import type { PolicySource } from '../auth/policy.ts';
+import { policySettings, type PolicySetting, type PolicySource } from '../auth/policy.ts';
 
 /** What nginx hands to the gateway with every request. */
 export interface GatewayHeaders {
@@ -12,35 +12,33 @@ export interface GatewayHeaders {
 /** Two `Authorization` lines are no credential at all; this can be none either, so it is refused as malformed. */
 const ambiguous = ',';
 
+/** `$oidc_audience` of default.conf comes as `X-Policy-Oidc-Audience`; snippets/policy.conf names them all. */
+const settingOf = new Map<string, PolicySetting>(
+  policySettings.map((setting) => [`x-policy-${setting.replaceAll('_', '-')}`, setting]),
+);
+
+const nothingSet = Object.fromEntries(policySettings.map((setting) => [setting, ''])) as PolicySource;
+
 /**
  * Reads the header lines as they came: `req.headers` keeps the first of two `Authorization` lines and drops the second
  * in silence.
  */
 export function readGatewayHeaders(rawHeaders: readonly string[]): GatewayHeaders {
-  const policy: PolicySource = { apiKeys: '', openIdConnect: '' };
+  const policy = { ...nothingSet };
   let authorization: string | undefined;
   let requestId = '';
   for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = (rawHeaders[index] ?? '').toLowerCase();
     const value = rawHeaders[index + 1] ?? '';
-    switch ((rawHeaders[index] ?? '').toLowerCase()) {
-      case 'authorization':
-        authorization = authorization === undefined ? value : ambiguous;
-        break;
-      case 'x-request-id':
-        if (/^[A-Za-z0-9._-]{1,64}$/.test(value)) requestId = value;
-        break;
-      case 'x-policy-api-keys':
-        policy.apiKeys = once(policy.apiKeys, value);
-        break;
-      case 'x-policy-open-id-connect':
-        policy.openIdConnect = once(policy.openIdConnect, value);
-        break;
+    if (name === 'authorization') {
+      authorization = authorization === undefined ? value : ambiguous;
+    } else if (name === 'x-request-id') {
+      if (/^[A-Za-z0-9._-]{1,64}$/.test(value)) requestId = value;
+    } else {
+      const setting = settingOf.get(name);
+      // a policy header that comes twice has no clear value, and what is not clear lets nobody in
+      if (setting) policy[setting] = policy[setting] === '' ? value : ambiguous;
     }
   }
   return { policy, authorization, requestId };
-}
-
-/** A policy header that comes twice has no clear value, and what is not clear is off. */
-function once(seen: string, value: string): string {
-  return seen === '' ? value : ambiguous;
 }

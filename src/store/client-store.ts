@@ -29,7 +29,9 @@ interface KeyRow {
 
 export function createClientStore({ read, write }: Database): ClientStore {
   return {
-    find: (id) => orUnavailable(() => findClient(read, id)),
+    find: (id) => orUnavailable(() => findClient(read, { id })),
+
+    findByApiClientId: (apiClientId) => orUnavailable(() => findClient(read, { api_client_id: apiClientId })),
 
     list: ({ after, limit }) =>
       orUnavailable(async () => {
@@ -76,7 +78,7 @@ export function createClientStore({ read, write }: Database): ClientStore {
 
 function createTransaction(transaction: Knex.Transaction, revision: number): ClientTransaction {
   return {
-    find: (id) => findClient(transaction, id),
+    find: (id) => findClient(transaction, { id }),
 
     async insertClient(client) {
       const rows: Pick<ClientRow, 'id'>[] = await orDuplicate(transaction('api_clients').insert(toRow(client), ['id']));
@@ -134,10 +136,13 @@ function createTransaction(transaction: Knex.Transaction, revision: number): Cli
   };
 }
 
-async function findClient(database: Knex, id: number): Promise<ClientWithKeys | undefined> {
+async function findClient(
+  database: Knex,
+  where: { id: number } | { api_client_id: string },
+): Promise<ClientWithKeys | undefined> {
   // one statement, so that a client and its keys are of the same moment
   const rows = await database<ClientRow>('api_clients as client')
-    .where('client.id', id)
+    .where(Object.fromEntries(Object.entries(where).map(([column, value]) => [`client.${column}`, value])))
     .leftJoin('api_keys as key', 'key.client_id', 'client.id')
     .select<(ClientRow & { [Column in keyof KeyRow as `key_${Column}`]: KeyRow[Column] | null })[]>(
       'client.*',

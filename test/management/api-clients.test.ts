@@ -145,7 +145,11 @@ suite('/v1/management/api-clients', () => {
 
   test('what a client writes into policy headers does not count', async () => {
     const { status } = await stack.ask('/v1/management/api-clients', {
-      headers: { 'X-Policy-Api-Keys': 'off', 'X-Policy-Open-Id-Connect': 'on', Authorization: 'Bearer a.b.c' },
+      headers: {
+        'X-Policy-Api-Keys-Enabled': 'off',
+        'X-Policy-Open-Id-Connect-Enabled': 'on',
+        Authorization: 'Bearer a.b.c',
+      },
     });
     assert.equal(status, 401);
   });

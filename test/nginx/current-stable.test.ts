@@ -3,11 +3,12 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { root } from '../support/stack.ts';
 
-// The suites of this folder once more, with the current stable nginx in place of the distribution's.
+// The suites that depend on nginx once more, with the current stable nginx in place of the distribution's.
 const current = fetchNginx();
 if (current !== undefined) {
   process.env['APIGW_NGINX'] = current;
-  for (const name of ['configuration', 'flow', 'identity', 'streams', 'bad-requests', 'fail-closed']) {
+  const suites = ['configuration', 'flow', 'identity', 'streams', 'bad-requests', 'fail-closed', '../oidc/provider'];
+  for (const name of suites) {
     await import(`./${name}.test.ts`);
   }
 }

@@ -31,7 +31,7 @@ const spellings = [
   'X_Auth_Method',
   'X-Auth-Decision',
   'X-Auth-Reason',
-  'X-Policy-Api-Keys',
+  'X-Policy-Api-Keys-Enabled',
 ];
 
 suite('identity headers', () => {

@@ -59,7 +59,9 @@ async function serve(request: IncomingMessage, response: ServerResponse, seen: S
   if (pathname === '/events') {
     serveEvents(response);
   } else if (pathname === '/status') {
-    response.writeHead(Number(searchParams.get('code') ?? 200), { 'Content-Type': 'text/plain' }).end('from the application');
+    response
+      .writeHead(Number(searchParams.get('code') ?? 200), { 'Content-Type': 'text/plain' })
+      .end('from the application');
   } else if (pathname === '/redirect-inside') {
     response.writeHead(200, { 'X-Accel-Redirect': '/_apigw/decision' }).end('from the application');
   } else {

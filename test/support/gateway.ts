@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { request } from 'node:http';
 import { join } from 'node:path';
+import { after } from 'node:test';
 import { makeTempDir, root, until } from './stack.ts';
 
 /** The gateway's process by itself, without nginx: for what happens to the process and its database. */
@@ -22,6 +23,12 @@ export interface GatewayProcess {
   readonly ended: Promise<[number | null, NodeJS.Signals | null]>;
 }
 
+// a test that fails must not leave its processes behind
+const spawned = new Set<ChildProcess>();
+after(() => {
+  for (const child of spawned) child.kill('SIGKILL');
+});
+
 export function spawnGateway(dir = makeTempDir(), env: Record<string, string> = {}, name = 'gateway'): GatewayProcess {
   const decision = join(dir, `${name}-d.sock`);
   const management = join(dir, `${name}-m.sock`);
@@ -35,13 +42,14 @@ export function spawnGateway(dir = makeTempDir(), env: Record<string, string> = 
     },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  spawned.add(child);
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
 
   const ask = (socketPath: string, method: string, path: string, key: string, body?: unknown) =>
     new Promise<{ status: number; text: string }>((resolve, reject) => {
       const headers = {
-        'X-Policy-Api-Keys': 'on',
+        'X-Policy-Api-Keys-Enabled': 'on',
         Authorization: `apk ${key}`,
         ...(body !== undefined && { 'Content-Type': 'application/json' }),
       };

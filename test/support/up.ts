@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
+import { after } from 'node:test';
 import { FrontDoor } from './front-door.ts';
 import { freePorts, root, until } from './stack.ts';
 
@@ -11,6 +12,12 @@ export interface Up extends FrontDoor {
   readonly ended: Promise<[number | null, NodeJS.Signals | null]>;
 }
 
+// a test that fails must not leave its processes behind
+const spawned = new Set<ChildProcess>();
+after(() => {
+  for (const npm of spawned) npm.kill('SIGTERM');
+});
+
 /** `npm run up`, as it is typed. */
 export async function spawnUp(env: Record<string, string>): Promise<Up> {
   const [httpPort, httpsPort] = await freePorts(2);
@@ -19,6 +26,7 @@ export async function spawnUp(env: Record<string, string>): Promise<Up> {
     env: { ...process.env, APIGW_HTTP_PORT: String(httpPort), APIGW_HTTPS_PORT: String(httpsPort), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  spawned.add(npm);
   let output = '';
   for (const stream of [npm.stdout, npm.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
   return Object.assign(new FrontDoor(httpsPort, httpPort), {

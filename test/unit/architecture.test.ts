@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { suite, test } from 'node:test';
 import { denialDetails } from '../../src/auth/decision.ts';
+import { policySettings } from '../../src/auth/policy.ts';
 import { root } from '../support/stack.ts';
 
 /** Which rooms a room may import from, besides itself. The files at the top are rooms of their own. */
@@ -10,13 +11,14 @@ const allowed: Record<string, readonly string[]> = {
   auth: [],
   clients: ['auth'],
   store: ['clients'],
+  oidc: ['auth'],
   http: ['auth', 'clients', 'config', 'log', 'problem'],
   local: ['http', 'config'],
   config: ['nearest-name'],
   log: ['config'],
   problem: [],
   'nearest-name': [],
-  app: ['auth', 'clients', 'store', 'http', 'config', 'log'],
+  app: ['auth', 'clients', 'store', 'oidc', 'http', 'config', 'log'],
   main: ['app', 'config', 'log'],
 };
 
@@ -53,4 +55,37 @@ test('nginx words every reason for a denial as the gateway does', () => {
     [...table.matchAll(/^ +([a-z_]+) +"([^"]+)";$/gm)].map(([, code = '', words]) => [code, words]),
   );
   assert.deepEqual(worded, denialDetails);
+});
+
+suite('the settings of a policy', () => {
+  const nginx = (file: string) => readFileSync(join(root, 'nginx', file), 'utf8');
+  const headerOf = (setting: string) => `x-policy-${setting.replaceAll('_', '-')}`;
+  const headersIn = (file: string, value: string) =>
+    [...nginx(file).matchAll(/^proxy_set_header (X-Policy-\S+)\s+(\S+);$/gm)]
+      .filter(([, , written = '']) => (value === '""' ? written === value : written.startsWith(value)))
+      .map(([, header = '', written = '']) => [header.toLowerCase(), written]);
+
+  test('are all in default.conf, as maps by server name', () => {
+    const maps = [...nginx('conf.d/default.conf').matchAll(/^map \$server_name \$(\w+)/gm)].map(([, name]) => name);
+    assert.deepEqual(maps.sort(), [...policySettings].sort());
+  });
+
+  test('are all handed to the gateway, each under its own name', () => {
+    assert.deepEqual(
+      headersIn('snippets/policy.conf', '$'),
+      policySettings.map((setting) => [headerOf(setting), `$${setting}`]),
+    );
+  });
+
+  test('reach no application as headers', () => {
+    assert.deepEqual(
+      headersIn('snippets/proxy.conf', '""'),
+      policySettings.map((setting) => [headerOf(setting), '""']),
+    );
+  });
+
+  test('are all documented', () => {
+    const page = readFileSync(join(root, 'docs/openid-connect.md'), 'utf8');
+    for (const setting of policySettings) assert.ok(page.includes(`| \`$${setting}\``), setting);
+  });
 });

@@ -25,6 +25,8 @@ suite('the environment', () => {
       createApiKey: false,
       bootstrapKeyLifetime: 86_400_000,
       logLevel: 'info',
+      allowInsecureHttp: false,
+      staleKeysLifetime: 3_600_000,
     });
   });
 
@@ -36,6 +38,8 @@ suite('the environment', () => {
       APIGW_MANAGEMENT_LISTEN: '10.0.0.1:0',
       APIGW_BOOTSTRAP_KEY_LIFETIME: '90m',
       APIGW_LOG_LEVEL: 'debug',
+      OIDC_ALLOW_INSECURE_HTTP: 'True',
+      OIDC_STALE_KEYS_LIFETIME: '2h',
       PATH: '/bin',
     });
     assert.deepEqual(config, {
@@ -45,6 +49,8 @@ suite('the environment', () => {
       createApiKey: true,
       bootstrapKeyLifetime: 5_400_000,
       logLevel: 'debug',
+      allowInsecureHttp: true,
+      staleKeysLifetime: 7_200_000,
     });
   });
 

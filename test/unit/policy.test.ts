@@ -1,26 +1,32 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import { compilePolicy } from '../../src/auth/policy.ts';
+import { createPolicyCompiler, policySettings, type PolicySetting, type PolicySource } from '../../src/auth/policy.ts';
 import { readGatewayHeaders } from '../../src/http/request-headers.ts';
+
+const compilePolicy = createPolicyCompiler({ allowInsecureHttp: false });
+const source = (settings: Partial<Record<PolicySetting, string>>): PolicySource => ({
+  ...(Object.fromEntries(policySettings.map((setting) => [setting, ''])) as PolicySource),
+  ...settings,
+});
 
 suite('a policy', () => {
   for (const value of ['on', 'true', 'yes', '1', 'On', 'TRUE']) {
     test(`is switched on by ${value}`, () => {
-      assert.equal(compilePolicy({ apiKeys: value, openIdConnect: '' }).apiKeysEnabled, true);
+      assert.equal(compilePolicy(source({ api_keys_enabled: value })).apiKeysEnabled, true);
     });
   }
 
   for (const value of ['', 'off', 'false', '0', 'onn', 'on ', ' on', 'on,on', 'enabled', '$api_keys_enabled']) {
     test(`is off for ${JSON.stringify(value)}`, () => {
-      const policy = compilePolicy({ apiKeys: value, openIdConnect: value });
-      assert.deepEqual(policy, { apiKeysEnabled: false, openIdConnectEnabled: false, challenge: '' });
+      const policy = compilePolicy(source({ api_keys_enabled: value, open_id_connect_enabled: value }));
+      assert.deepEqual([policy.apiKeysEnabled, policy.openIdConnectEnabled, policy.challenge], [false, false, '']);
     });
   }
 
   test('is compiled once', () => {
-    const source = { apiKeys: 'on', openIdConnect: 'on' };
-    assert.equal(compilePolicy(source), compilePolicy({ ...source }));
-    assert.equal(compilePolicy(source).challenge, 'apk realm="apigw", Bearer realm="apigw"');
+    const both = source({ api_keys_enabled: 'on', open_id_connect_enabled: 'on' });
+    assert.equal(compilePolicy(both), compilePolicy({ ...both }));
+    assert.equal(compilePolicy(both).challenge, 'apk realm="apigw", Bearer realm="apigw"');
   });
 });
 
@@ -31,7 +37,7 @@ suite('the headers from nginx', () => {
   });
 
   test('switch nothing on when a policy header comes twice', () => {
-    const { policy } = readGatewayHeaders(['X-Policy-Api-Keys', 'on', 'x-policy-api-keys', 'on']);
+    const { policy } = readGatewayHeaders(['X-Policy-Api-Keys-Enabled', 'on', 'x-policy-api-keys-enabled', 'on']);
     assert.equal(compilePolicy(policy).apiKeysEnabled, false);
   });
 

@@ -1,0 +1,200 @@
+import { hash } from 'node:crypto';
+import { errors, jwtVerify, type JWK, type JWTPayload } from 'jose';
+import { LRUCache } from 'lru-cache';
+import { asLine, findClaim, meets, scopesOf, type Claims } from './claims.ts';
+import type { DenialReason } from './decision.ts';
+import type { IssuerPolicy, TokenPolicy } from './policy.ts';
+import { parseStrictObject } from './strict-json.ts';
+
+/** Keys of one issuer, as verification needs them. */
+export interface Keys {
+  /** Public keys that a token with this algorithm and key id may have been signed with. Never rejects. */
+  readonly lookUp: (alg: string, kid: string | undefined) => Promise<KeyLookup>;
+  /** Changes whenever the keys do; undefined while there are none to rely on. */
+  readonly version: () => number | undefined;
+}
+
+export type KeyLookup =
+  | {
+      readonly outcome: 'found';
+      readonly issuer: string;
+      readonly version: number;
+      readonly keys: readonly Readonly<JWK>[];
+    }
+  /** The issuer has been asked lately and has no such key. */
+  | { readonly outcome: 'unknown' }
+  | { readonly outcome: 'unavailable'; readonly cause: string };
+
+/** What a token says of its holder, once it is certain that the issuer said it. */
+export interface VerifiedToken {
+  readonly outcome: 'verified';
+  readonly clientId: string;
+  readonly clientName: string | undefined;
+  /** The token is good, but lacks what this location requires. */
+  readonly lacks: DenialReason | undefined;
+}
+
+export type TokenOutcome =
+  | VerifiedToken
+  | { readonly outcome: 'rejected'; readonly reason: DenialReason; readonly kid: string | undefined }
+  | { readonly outcome: 'unavailable'; readonly cause: string };
+
+export interface TokenVerifierOptions {
+  readonly findKeys: (issuer: IssuerPolicy) => Keys;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly capacity?: number;
+}
+
+/** Verifies an access token under a policy; at once when the same token was verified a moment ago. Never rejects. */
+export type VerifyToken = (policy: TokenPolicy, token: string) => TokenOutcome | Promise<TokenOutcome>;
+
+interface Remembered {
+  readonly verified: VerifiedToken;
+  readonly version: number;
+  /** Milliseconds since the epoch. */
+  readonly until: number;
+}
+
+const maxLength = 16 * 1024;
+/** Milliseconds for which a verified token is remembered, at most until its `exp`. */
+const rememberFor = 60_000;
+
+export function createTokenVerifier({ findKeys, now, capacity = 50_000 }: TokenVerifierOptions): VerifyToken {
+  const remembered = new LRUCache<string, Remembered>({ max: capacity });
+
+  async function verify(policy: TokenPolicy, token: string, key: string, keys: Keys): Promise<TokenOutcome> {
+    const header = readHeader(token, policy);
+    if (typeof header === 'string') return { outcome: 'rejected', reason: header, kid: undefined };
+    const { alg, kid } = header;
+    const reject = (reason: DenialReason): TokenOutcome => ({ outcome: 'rejected', reason, kid });
+    const lookup = await keys.lookUp(alg, kid);
+    if (lookup.outcome === 'unavailable') return lookup;
+    if (lookup.outcome === 'unknown') return reject('unknown_signing_key');
+    const payload = await verifySignature(policy, token, lookup.issuer, lookup.keys, now());
+    if (typeof payload === 'string') return reject(payload);
+    const verified = judge(policy, payload, now());
+    if (typeof verified === 'string') return reject(verified);
+    const until = Math.min((payload.exp ?? 0) * 1_000, now() + rememberFor);
+    remembered.set(key, { verified, version: lookup.version, until });
+    return verified;
+  }
+
+  return (policy, token) => {
+    if (token.length > maxLength) return { outcome: 'rejected', reason: 'token_too_large', kid: undefined };
+    const keys = findKeys(policy.issuer);
+    // everything that decided is in the key: the whole token and the whole policy
+    const key = hash('sha256', `${policy.id}.${token}`, 'base64url');
+    const known = remembered.get(key);
+    if (known && known.until > now() && known.version === keys.version()) return known.verified;
+    return verify(policy, token, key, keys);
+  };
+}
+
+interface Header {
+  readonly alg: string;
+  readonly kid: string | undefined;
+}
+
+/** Everything that can be refused before a key is looked for. */
+function readHeader(token: string, { algorithms }: TokenPolicy): Header | DenialReason {
+  const parts = token.split('.');
+  if (parts.length === 5) return 'encrypted_token';
+  if (parts.length !== 3) return 'opaque_token';
+  const [header, payload, signature] = parts.map(decodeCanonical);
+  if (!header || !payload || !signature) return 'malformed_token';
+  const members = parseStrictObject(header);
+  if (!members || !parseStrictObject(payload)) return 'malformed_token';
+  const { alg, kid, typ } = members;
+  if (typeof alg !== 'string' || !algorithms.includes(alg)) return 'algorithm_not_allowed';
+  // RFC 7515 4.1.11: what we do not understand must not be ignored; encodings and nesting have no place in an access token
+  if (['crit', 'b64', 'zip', 'enc', 'cty'].some((name) => Object.hasOwn(members, name))) return 'unsupported_token';
+  if (typ !== undefined && !isAccessTokenType(typ)) return 'not_an_access_token';
+  if (kid !== undefined && (typeof kid !== 'string' || kid === '' || kid.length > 256)) return 'malformed_token';
+  return { alg, kid };
+}
+
+/** RFC 9068 2.1, RFC 7515 4.1.9. */
+function isAccessTokenType(typ: unknown): boolean {
+  return typeof typ === 'string' && /^(?:application\/)?(?:jwt|at\+jwt)$/i.test(typ);
+}
+
+/** RFC 7515 2: base64url without padding, in the one form that encodes these bytes. */
+function decodeCanonical(part: string): Buffer | undefined {
+  const bytes = Buffer.from(part, 'base64url');
+  return bytes.length > 0 && bytes.toString('base64url') === part ? bytes : undefined;
+}
+
+/** The payload when one of the keys has signed it and its registered claims hold (RFC 7519 4.1). */
+async function verifySignature(
+  { algorithms, audiences, clockTolerance }: TokenPolicy,
+  token: string,
+  issuer: string,
+  keys: readonly Readonly<JWK>[],
+  now: number,
+): Promise<JWTPayload | DenialReason> {
+  const options = {
+    algorithms: [...algorithms],
+    issuer,
+    ...(audiences && { audience: [...audiences] }),
+    requiredClaims: ['exp', ...(audiences ? ['aud'] : [])],
+    clockTolerance,
+    currentDate: new Date(now),
+  };
+  for (const key of keys) {
+    try {
+      return (await jwtVerify(token, key, options)).payload;
+    } catch (error) {
+      if (!(error instanceof errors.JWSSignatureVerificationFailed)) return toReason(error);
+    }
+  }
+  return 'bad_signature';
+}
+
+function toReason(error: unknown): DenialReason {
+  if (error instanceof errors.JWTExpired) return 'token_expired';
+  if (error instanceof errors.JWTClaimValidationFailed) {
+    if (error.claim === 'aud') return 'wrong_audience';
+    if (error.claim === 'iss') return 'wrong_issuer';
+    if (error.claim === 'nbf' && error.reason === 'check_failed') return 'token_not_yet_valid';
+    return 'invalid_claim';
+  }
+  if (error instanceof errors.JOSEAlgNotAllowed) return 'algorithm_not_allowed';
+  return 'malformed_token';
+}
+
+/** The claims that the policy names and those that give a token of another kind away. */
+function judge(policy: TokenPolicy, claims: JWTPayload, now: number): VerifiedToken | DenialReason {
+  const { exp, iat, nbf } = claims;
+  if (![exp, iat ?? 0, nbf ?? 0].every((time) => Number.isFinite(time))) return 'invalid_claim';
+  const seconds = now / 1_000;
+  if (iat !== undefined && iat > seconds + policy.clockTolerance) return 'token_not_yet_valid';
+  if ((exp ?? Infinity) - (iat ?? seconds) > policy.maxLifetime + policy.clockTolerance) return 'lifetime_too_long';
+  if (isOtherToken(claims)) return 'not_an_access_token';
+  const clientId = asLine(findClaim(claims, policy.clientIdClaim));
+  if (clientId === undefined) return 'no_client_id_claim';
+  return {
+    outcome: 'verified',
+    clientId,
+    clientName: asLine(findClaim(claims, policy.clientNameClaim)),
+    lacks: findLack(policy, claims),
+  };
+}
+
+/** ID tokens (OpenID Connect Core 2, 3.3.2.11), logout tokens (Back-Channel Logout 2.4), and how issuers mark theirs. */
+function isOtherToken(claims: Claims): boolean {
+  const { typ, token_use: use } = claims;
+  // older versions of Keycloak put a nonce into access tokens, which they call Bearer
+  if (typ === 'Bearer' || use === 'access') return Object.hasOwn(claims, 'events');
+  return (
+    ['nonce', 'at_hash', 'c_hash', 's_hash', 'events'].some((name) => Object.hasOwn(claims, name)) ||
+    (typeof typ === 'string' && /^(?:id|refresh|offline|logout)$/i.test(typ)) ||
+    (use !== undefined && use !== 'access')
+  );
+}
+
+function findLack({ requiredClaims, requiredScopes }: TokenPolicy, claims: Claims): DenialReason | undefined {
+  if (!requiredClaims.every((rule) => meets(claims, rule))) return 'claim_required';
+  const scopes = scopesOf(claims);
+  return requiredScopes.every((scope) => scopes.includes(scope)) ? undefined : 'insufficient_scope';
+}

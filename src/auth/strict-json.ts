@@ -1,0 +1,42 @@
+/**
+ * Parses a JSON object (RFC 8259) whose members all have different names, at every level: of two members with one name
+ * each reader may see another one (RFC 7519 4 lets us refuse them).
+ *
+ * @returns undefined for anything else
+ */
+export function parseStrictObject(bytes: Uint8Array): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+    const value: unknown = JSON.parse(text);
+    if (typeof value !== 'object' || value === null || Array.isArray(value) || hasDuplicates(text)) return undefined;
+    return value as Readonly<Record<string, unknown>>;
+  } catch {
+    return undefined;
+  }
+}
+
+const tokens = /"(?:[^"\\]|\\.)*"|[{}[\],]/g;
+
+/** For text that is known to be JSON: the first string after `{`, or after a `,` directly inside an object, is a name. */
+function hasDuplicates(text: string): boolean {
+  const open: (Set<string> | undefined)[] = [];
+  let isNameNext = false;
+  for (const [token] of text.matchAll(tokens)) {
+    if (token === '{' || token === '[') {
+      open.push(token === '{' ? new Set() : undefined);
+      isNameNext = token === '{';
+    } else if (token === '}' || token === ']') {
+      open.pop();
+      isNameNext = false;
+    } else if (token === ',') {
+      isNameNext = open.at(-1) !== undefined;
+    } else if (isNameNext) {
+      const names = open.at(-1);
+      const name = JSON.parse(token) as string;
+      if (names?.has(name)) return true;
+      names?.add(name);
+      isNameNext = false;
+    }
+  }
+  return false;
+}

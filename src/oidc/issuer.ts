@@ -1,0 +1,213 @@
+import { readFile } from 'node:fs/promises';
+import { allowInsecureRequests, customFetch, discovery } from 'openid-client';
+import type { KeyLookup, Keys } from '../auth/access-token.ts';
+import type { IssuerPolicy } from '../auth/policy.ts';
+import { fetchDocument, FetchError, type Transport } from './fetch-document.ts';
+import { parseKeySet, type VerificationKey } from './key-set.ts';
+
+/** An issuer's state, in words that may be shown. */
+export interface IssuerStatus {
+  readonly discovery: string;
+  readonly issuer: string | null;
+  readonly reachable: boolean;
+  readonly keys: number;
+  /** Seconds since its keys were fetched. */
+  readonly age: number | null;
+  readonly last_error: string | null;
+}
+
+export interface Issuer extends Keys {
+  /** Starts to fetch when nothing has been fetched yet. */
+  readonly warmUp: () => void;
+  readonly status: () => IssuerStatus;
+}
+
+export interface IssuerOptions {
+  readonly policy: IssuerPolicy;
+  /** Milliseconds on a clock that only goes forward. */
+  readonly monotonicNow: () => number;
+  readonly onFailure: (message: string) => void;
+  readonly onLoaded: (issuer: string, keys: number) => void;
+  readonly times?: Partial<IssuerTimes>;
+}
+
+/** All in milliseconds. */
+export interface IssuerTimes {
+  /** For discovery and key set together; below nginx's 4 s. */
+  readonly fetchTimeout: number;
+  /** Age from which keys are fetched anew, in the background. */
+  readonly refreshAfter: number;
+  /** Age up to which keys are used while the issuer cannot be asked. */
+  readonly staleLimit: number;
+  /** Least time between two fetches because of an unknown key id. */
+  readonly coolDown: number;
+  readonly firstPause: number;
+  readonly longestPause: number;
+}
+
+const minute = 60_000;
+export const defaultTimes: IssuerTimes = {
+  fetchTimeout: 3_000,
+  refreshAfter: 5 * minute,
+  staleLimit: 60 * minute,
+  coolDown: 10_000,
+  firstPause: 1_000,
+  longestPause: 30_000,
+};
+
+interface Loaded {
+  readonly issuer: string;
+  readonly keys: readonly VerificationKey[];
+  readonly at: number;
+  readonly version: number;
+}
+
+/** Candidates for one token are few: what a hostile key set adds costs no more than this many verifications. */
+const maxCandidates = 4;
+
+/**
+ * One issuer's metadata and keys: fetched once at a time, kept, fetched anew in the background, and used for a bounded
+ * time when the issuer is away.
+ */
+export function createIssuer({ policy, monotonicNow, onFailure, onLoaded, times }: IssuerOptions): Issuer {
+  const { fetchTimeout, refreshAfter, staleLimit, coolDown, firstPause, longestPause } = { ...defaultTimes, ...times };
+  let loaded: Loaded | undefined;
+  let underWay: Promise<void> | undefined;
+  let lastError: string | undefined;
+  let pause = 0;
+  let nextAttemptAt = -Infinity;
+
+  /** One fetch at a time; none while a pause after a failure lasts. */
+  function load(): Promise<void> {
+    if (underWay) return underWay;
+    if (monotonicNow() < nextAttemptAt) return Promise.resolve();
+    underWay = fetchAll()
+      .then(
+        ({ issuer, keys }) => {
+          if (lastError !== undefined || !loaded) onLoaded(issuer, keys.length);
+          loaded = { issuer, keys, at: monotonicNow(), version: (loaded?.version ?? 0) + 1 };
+          lastError = undefined;
+          pause = 0;
+        },
+        (error: unknown) => {
+          const message = (error as Error).message;
+          if (message !== lastError) onFailure(message);
+          lastError = message;
+          pause = Math.min(Math.max(pause * 2, firstPause), longestPause);
+          nextAttemptAt = monotonicNow() + pause;
+        },
+      )
+      .finally(() => {
+        underWay = undefined;
+      });
+    return underWay;
+  }
+
+  async function fetchAll(): Promise<{ issuer: string; keys: VerificationKey[] }> {
+    const signal = AbortSignal.timeout(fetchTimeout);
+    const transport = await readTransport(policy);
+    const metadata = await discover(policy, (url) => fetchDocument(url, transport, signal));
+    const jwksUri = parseUrl(metadata.jwks_uri, policy);
+    const response = await fetchDocument(jwksUri, transport, signal);
+    const document: unknown = await response.json().catch(() => {
+      throw new FetchError(`${jwksUri.href} is not JSON.`);
+    });
+    return { issuer: metadata.issuer, keys: parseKeySet(document) };
+  }
+
+  const age = (): number => (loaded ? monotonicNow() - loaded.at : Infinity);
+
+  function candidates(alg: string, kid: string | undefined): Readonly<VerificationKey>[] {
+    const matching = (loaded?.keys ?? []).filter(
+      (key) => key.algorithms.includes(alg) && (kid === undefined || key.kid === kid),
+    );
+    return matching.slice(0, maxCandidates);
+  }
+
+  function found(alg: string, kid: string | undefined): KeyLookup | undefined {
+    const keys = candidates(alg, kid);
+    if (!loaded || keys.length === 0 || age() > staleLimit) return undefined;
+    return { outcome: 'found', issuer: loaded.issuer, version: loaded.version, keys: keys.map(({ jwk }) => jwk) };
+  }
+
+  async function lookUp(alg: string, kid: string | undefined): Promise<KeyLookup> {
+    if (age() > refreshAfter) {
+      const refresh = load();
+      if (age() > staleLimit) await refresh;
+    }
+    const known = found(alg, kid);
+    if (known) return known;
+    if (age() > coolDown) await load();
+    const refetched = found(alg, kid);
+    if (refetched) return refetched;
+    // whoever cannot ask the issuer cannot know that it has no such key
+    if (!loaded || lastError !== undefined || age() > staleLimit) {
+      return { outcome: 'unavailable', cause: lastError ?? 'The issuer has not been asked yet.' };
+    }
+    return { outcome: 'unknown' };
+  }
+
+  return {
+    lookUp,
+    version: () => (age() <= staleLimit ? loaded?.version : undefined),
+    warmUp: () => {
+      if (!loaded) void load();
+    },
+    status: () => ({
+      discovery: policy.discovery,
+      issuer: loaded?.issuer ?? null,
+      reachable: loaded !== undefined && lastError === undefined,
+      keys: loaded?.keys.length ?? 0,
+      age: loaded ? Math.floor(age() / 1_000) : null,
+      last_error: lastError ?? null,
+    }),
+  };
+}
+
+/** The CA file is read for every fetch, so that a replaced one counts. */
+async function readTransport({ caFile, verifyCertificate }: IssuerPolicy): Promise<Transport> {
+  if (caFile === undefined) return { ca: undefined, verifyCertificate };
+  const ca = await readFile(caFile, 'utf8').catch((error: unknown) => {
+    throw new FetchError(`$oidc_ca_file cannot be read: ${(error as Error).message}.`);
+  });
+  return { ca, verifyCertificate };
+}
+
+async function discover(
+  policy: IssuerPolicy,
+  fetch: (url: URL) => Promise<Response>,
+): Promise<{ issuer: string; jwks_uri: string | undefined }> {
+  const url = new URL(policy.discovery);
+  let metadata;
+  try {
+    const configuration = await discovery(url, 'apigw', undefined, undefined, {
+      [customFetch]: (target) => fetch(new URL(target)),
+      // eslint-disable-next-line @typescript-eslint/no-deprecated -- marked so to stand out; behind OIDC_ALLOW_INSECURE_HTTP
+      execute: policy.allowInsecureHttp ? [allowInsecureRequests] : [],
+    });
+    metadata = configuration.serverMetadata();
+  } catch (error) {
+    throw fetchErrorIn(error) ?? new FetchError(`${url.href} is no discovery document: ${(error as Error).message}.`);
+  }
+  const expected = policy.issuer ?? policy.discovery.replace(/\/\.well-known\/[^/]+$/, '');
+  // the same but for a final slash, which some issuers have in their name and not in the URL of their document
+  if (policy.issuer === undefined && metadata.issuer.replace(/\/$/, '') !== expected.replace(/\/$/, '')) {
+    throw new FetchError(
+      `${url.href} says that its issuer is ${metadata.issuer}, not ${expected}. Correct $oidc_discovery, or set $oidc_issuer to the issuer that the tokens name.`,
+    );
+  }
+  return { issuer: policy.issuer ?? metadata.issuer, jwks_uri: metadata.jwks_uri };
+}
+
+/** The library wraps what our fetch threw. */
+function fetchErrorIn(error: unknown): FetchError | undefined {
+  if (error instanceof FetchError) return error;
+  return error instanceof Error && error.cause !== undefined ? fetchErrorIn(error.cause) : undefined;
+}
+
+function parseUrl(text: string | undefined, { discovery: source, allowInsecureHttp }: IssuerPolicy): URL {
+  if (text === undefined || !URL.canParse(text)) throw new FetchError(`${source} names no jwks_uri.`);
+  const url = new URL(text);
+  if (url.protocol === 'https:' || (url.protocol === 'http:' && allowInsecureHttp)) return url;
+  throw new FetchError(`${source} names a jwks_uri that is not https: ${url.href}.`);
+}

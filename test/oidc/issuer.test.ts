@@ -1,0 +1,361 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import type { RequestListener } from 'node:http';
+import { readFileSync } from 'node:fs';
+import { after, before, suite, test } from 'node:test';
+import type { IssuerPolicy } from '../../src/auth/policy.ts';
+import { createIssuer, defaultTimes, type Issuer } from '../../src/oidc/issuer.ts';
+import { makeToken, startHostileIssuer, type HostileIssuer } from '../support/hostile-issuer.ts';
+import { setSettings } from '../support/settings.ts';
+import { startTestStack, until, type TestStack } from '../support/stack.ts';
+
+const minute = 60_000;
+
+/** An Issuer whose clock is turned by hand, against a real server. */
+function follow(hostile: HostileIssuer, change: Partial<IssuerPolicy> = {}) {
+  let time = 0;
+  const failures: string[] = [];
+  const policy: IssuerPolicy = {
+    key: '',
+    discovery: `${hostile.url}/.well-known/openid-configuration`,
+    issuer: undefined,
+    verifyCertificate: true,
+    caFile: undefined,
+    allowInsecureHttp: true,
+    ...change,
+  };
+  const issuer = createIssuer({
+    policy,
+    monotonicNow: () => time,
+    onFailure: (message) => failures.push(message),
+    onLoaded: () => undefined,
+    times: { fetchTimeout: 500 },
+  });
+  return {
+    issuer,
+    failures,
+    pass: (milliseconds: number) => {
+      time += milliseconds;
+    },
+    fetches: () => hostile.asked.get('/.well-known/openid-configuration') ?? 0,
+  };
+}
+
+const lookUp = async (issuer: Issuer, kid = 'rsa') => (await issuer.lookUp('RS256', kid)).outcome;
+const answer =
+  (status: number, body: string, headers: Record<string, string> = {}): RequestListener =>
+  (_, response) => {
+    response.writeHead(status, { 'Content-Type': 'application/json', ...headers }).end(body);
+  };
+
+suite('the keys of an issuer', () => {
+  let hostile: HostileIssuer;
+  before(async () => {
+    hostile = await startHostileIssuer();
+  });
+  after(() => hostile.close());
+  const recover = () => {
+    hostile.behave('/jwks', undefined);
+    hostile.behave('/.well-known/openid-configuration', undefined);
+    hostile.asked.clear();
+  };
+
+  test('are fetched once for many at the same time, and then remembered', async () => {
+    recover();
+    const { issuer, fetches } = follow(hostile);
+    const outcomes = await Promise.all(Array.from({ length: 100 }, () => lookUp(issuer)));
+    assert.ok(outcomes.every((outcome) => outcome === 'found'));
+    assert.equal(await lookUp(issuer), 'found');
+    assert.equal(fetches(), 1);
+  });
+
+  test('are asked for once per cool-down while 10,000 tokens with unknown kids come', async () => {
+    recover();
+    const { issuer, pass, fetches } = follow(hostile);
+    await lookUp(issuer);
+    const flood = () => Promise.all(Array.from({ length: 10_000 }, (_, index) => lookUp(issuer, `unknown-${index}`)));
+    assert.ok((await flood()).every((outcome) => outcome === 'unknown'));
+    assert.equal(fetches(), 1);
+    pass(defaultTimes.coolDown + 1);
+    await flood();
+    assert.equal(fetches(), 2);
+    await flood();
+    assert.equal(fetches(), 2);
+  });
+
+  test('work through an outage of ten minutes, while unknown ones are "cannot tell"; the limit ends that', async () => {
+    recover();
+    const { issuer, pass, failures } = follow(hostile);
+    assert.equal(await lookUp(issuer), 'found');
+    hostile.behave('/.well-known/openid-configuration', answer(503, ''));
+    for (let step = 0; step < 10; step++) {
+      pass(minute);
+      assert.equal(await lookUp(issuer), 'found');
+      assert.equal(await lookUp(issuer, 'new'), 'unavailable');
+    }
+    assert.equal(failures.length, 1);
+    assert.match(failures[0] ?? '', /answers 503 where 200 is needed/);
+    pass(defaultTimes.staleLimit);
+    assert.equal(await lookUp(issuer), 'unavailable');
+    assert.equal(issuer.version(), undefined);
+    recover();
+    pass(defaultTimes.longestPause);
+    assert.equal(await lookUp(issuer), 'found');
+    assert.deepEqual([issuer.status().reachable, issuer.status().last_error], [true, null]);
+  });
+
+  test('are asked for with growing pauses from 1 s to 30 s while the issuer is away', async () => {
+    recover();
+    hostile.behave('/.well-known/openid-configuration', answer(500, ''));
+    const { issuer, pass, fetches } = follow(hostile);
+    for (let second = 0; second < 120; second++) {
+      await Promise.all([lookUp(issuer), lookUp(issuer, 'other')]);
+      pass(1_000);
+    }
+    // at 0, 1, 3, 7, 15, 31, 61, 91
+    assert.ok(fetches() >= 7 && fetches() <= 9, `${fetches()} fetches`);
+  });
+
+  test('are fetched anew in the background when they are old, and a change counts', async () => {
+    recover();
+    const { issuer, pass, fetches } = follow(hostile);
+    await lookUp(issuer);
+    const before = issuer.version();
+    pass(defaultTimes.refreshAfter + 1);
+    assert.equal(await lookUp(issuer), 'found');
+    await until('the refresh is done', () => fetches() === 2 && issuer.version() !== before);
+  });
+
+  test('that cannot be used spoil no other: weak, symmetric, private, for encryption, of unknown types', async () => {
+    recover();
+    const { n = 'AQAB', e = 'AQAB' } = hostile.keys.jwks[0] as Record<string, string>;
+    const useless = [
+      null,
+      'x',
+      {},
+      { kty: 'RSA', kid: 'rsa', n: 'AQAB', e },
+      { kty: 'oct', kid: 'rsa', k: 'c2VjcmV0' },
+      { kty: 'RSA', kid: 'rsa', n, e, d: 'AQAB' },
+      { kty: 'RSA', kid: 'rsa', n, e, use: 'enc' },
+      { kty: 'RSA', kid: 'rsa', n, e, key_ops: ['encrypt'] },
+      { kty: 'RSA', kid: 'rsa', n, e, alg: 'HS256' },
+      { kty: 'EC', kid: 'rsa', crv: 'secp256k1', x: 'AA', y: 'AA' },
+      { kty: 'new', kid: 'rsa' },
+    ];
+    hostile.behave('/jwks', answer(200, JSON.stringify({ keys: [...useless, ...hostile.keys.jwks] })));
+    const { issuer } = follow(hostile);
+    const lookup = await issuer.lookUp('RS256', 'rsa');
+    assert.equal(lookup.outcome === 'found' && lookup.keys.length, 1);
+    hostile.behave('/jwks', answer(200, JSON.stringify({ keys: useless })));
+    const other = follow(hostile);
+    assert.equal(await lookUp(other.issuer), 'unavailable');
+    assert.match(other.failures.join(), /None of the 11 keys of the JWK set can verify a signature/);
+  });
+
+  test('with one key id may be several; only a few are tried', async () => {
+    recover();
+    hostile.behave(
+      '/jwks',
+      answer(200, JSON.stringify({ keys: Array.from({ length: 50 }, () => hostile.keys.jwks[0]) })),
+    );
+    const { issuer } = follow(hostile);
+    const lookup = await issuer.lookUp('RS256', 'rsa');
+    assert.equal(lookup.outcome === 'found' && lookup.keys.length, 4);
+  });
+
+  const html = answer(200, '<html></html>', { 'Content-Type': 'text/html' });
+  const mistakes: Record<string, { discovery?: RequestListener; jwks?: RequestListener; said: RegExp }> = {
+    'HTML in place of the discovery document': { discovery: html, said: /is no discovery document/ },
+    'HTML in place of the key set': { jwks: html, said: /\/jwks is not JSON/ },
+    'JSON that is cut off': { discovery: answer(200, '{"issuer":'), said: /is no discovery document/ },
+    'a redirect': {
+      discovery: answer(302, '', { Location: '/elsewhere' }),
+      said: /answers 302 .*redirects are not followed, so use the final URL/,
+    },
+    'a redirect of the key set': { jwks: answer(307, '', { Location: '/elsewhere' }), said: /\/jwks answers 307/ },
+    'a wrong path': { discovery: answer(404, ''), said: /answers 404 where 200 is needed/ },
+    'another issuer': {
+      discovery: answer(200, '{"issuer":"https://other.example","jwks_uri":"https://other.example/jwks"}'),
+      said: /says that its issuer is https:\/\/other\.example, not http.*Correct \$oidc_discovery, or set \$oidc_issuer/,
+    },
+    'no jwks_uri': {
+      discovery: (request, response) => {
+        answer(200, JSON.stringify({ issuer: `http://${request.headers.host ?? ''}` }))(request, response);
+      },
+      said: /names no jwks_uri/,
+    },
+    'a key set that is none': { jwks: answer(200, '[]'), said: /no list of keys/ },
+    '101 keys': {
+      jwks: answer(200, JSON.stringify({ keys: Array.from({ length: 101 }, () => ({})) })),
+      said: /has 101 keys; at most 100/,
+    },
+    'a socket that hangs': { discovery: () => undefined, said: /did not answer within/ },
+    'an answer that hangs in the middle': {
+      jwks: (_, response) => void response.writeHead(200).write('{'),
+      said: /did not answer within/,
+    },
+    'a connection that breaks': { jwks: (request) => request.socket.destroy(), said: /cannot be fetched/ },
+    'more than 256 KB': { jwks: answer(200, ' '.repeat(300_000)), said: /sends more than 262144 bytes/ },
+  };
+  for (const [what, { discovery, jwks, said }] of Object.entries(mistakes)) {
+    test(`are not had with ${what}, and one sentence says so`, async () => {
+      recover();
+      hostile.behave('/.well-known/openid-configuration', discovery);
+      hostile.behave('/jwks', jwks);
+      const { issuer, failures } = follow(hostile);
+      assert.equal(await lookUp(issuer), 'unavailable');
+      assert.equal(failures.length, 1);
+      assert.match(failures[0] ?? '', said);
+      assert.equal(issuer.status().last_error, failures[0]);
+    });
+  }
+
+  test('are not had where nothing listens, or for a host that is not known', async () => {
+    recover();
+    const nobody = follow(hostile, { discovery: 'http://127.0.0.1:1/.well-known/openid-configuration' });
+    assert.equal(await lookUp(nobody.issuer), 'unavailable');
+    assert.match(nobody.failures.join(), /cannot be fetched: nothing listens there/);
+  });
+
+  test('come from a jwks_uri over HTTP only when that is allowed', async () => {
+    recover();
+    const tls = await startHostileIssuer({ tls: true });
+    tls.behave(
+      '/.well-known/openid-configuration',
+      answer(200, JSON.stringify({ issuer: tls.url, jwks_uri: `${hostile.url}/jwks` })),
+    );
+    const { issuer, failures } = follow(tls, { caFile: tls.caFile, allowInsecureHttp: false });
+    assert.equal(await lookUp(issuer), 'unavailable');
+    assert.match(failures.join(), /names a jwks_uri that is not https/);
+    await tls.close();
+  });
+
+  test('over TLS need a certificate that is trusted: by the system, by $oidc_ca_file, or not at all if so said', async () => {
+    const tls = await startHostileIssuer({ tls: true });
+    const untrusted = follow(tls);
+    assert.equal(await lookUp(untrusted.issuer), 'unavailable');
+    assert.match(untrusted.failures.join(), /self-signed; name its CA in \$oidc_ca_file/);
+    assert.equal(await lookUp(follow(tls, { caFile: tls.caFile }).issuer), 'found');
+    assert.equal(await lookUp(follow(tls, { verifyCertificate: false }).issuer), 'found');
+    const missing = follow(tls, { caFile: '/nowhere.pem' });
+    assert.equal(await lookUp(missing.issuer), 'unavailable');
+    assert.match(missing.failures.join(), /\$oidc_ca_file cannot be read/);
+    const otherName = follow(tls, {
+      caFile: tls.caFile,
+      discovery: `${tls.url.replace('localhost', '127.0.0.1')}/.well-known/openid-configuration`,
+    });
+    assert.equal(await lookUp(otherName.issuer), 'unavailable');
+    assert.match(otherName.failures.join(), /its certificate is for another host name/);
+    await tls.close();
+  });
+
+  test('are those of $oidc_issuer when the document names another', async () => {
+    recover();
+    hostile.behave(
+      '/.well-known/openid-configuration',
+      answer(200, JSON.stringify({ issuer: 'https://other.example', jwks_uri: `${hostile.url}/jwks` })),
+    );
+    const { issuer } = follow(hostile, { issuer: 'https://sts.example/v1' });
+    const lookup = await issuer.lookUp('RS256', 'rsa');
+    assert.equal(lookup.outcome === 'found' && lookup.issuer, 'https://sts.example/v1');
+  });
+});
+
+suite('an issuer in trouble, behind the real proxy', () => {
+  let hostile: HostileIssuer;
+  let stack: TestStack;
+  before(async () => {
+    hostile = await startHostileIssuer();
+    hostile.behave('/jwks', flood200MB);
+    stack = await startTestStack({
+      env: { OIDC_ALLOW_INSECURE_HTTP: 'true' },
+      edit: (conf) =>
+        setSettings(conf, { open_id_connect_enabled: 'on', oidc_discovery: hostile.url, oidc_audience: 'api' }),
+    });
+  });
+  after(async () => {
+    await stack.stop();
+    await hostile.close();
+  });
+
+  const flood200MB: RequestListener = (_, response) => {
+    response.writeHead(200, { 'Content-Type': 'application/json' });
+    const chunk = Buffer.alloc(1024 * 1024, 0x20);
+    void (async () => {
+      for (let megabyte = 0; megabyte < 200 && !response.destroyed; megabyte++) {
+        if (!response.write(chunk)) await Promise.race([once(response, 'drain'), once(response, 'close')]);
+      }
+      response.end();
+    })();
+  };
+  const token = () => {
+    const now = Math.floor(Date.now() / 1000);
+    return makeToken(
+      { alg: 'RS256', kid: 'rsa' },
+      { iss: hostile.url, aud: 'api', sub: 'abc123', iat: now, exp: now + 60 },
+      hostile.rsa,
+    );
+  };
+  const ask = () => stack.ask('/', { headers: { Authorization: `Bearer ${token()}` } });
+
+  test('that sends 200 MB: tokens are 503, keys work, and the gateway stays under 150 MB', async () => {
+    for (let round = 0; round < 3; round++) {
+      const { status, json, headers } = await ask();
+      assert.deepEqual([status, json['reason'], headers['retry-after']], [503, 'issuer_unavailable', '1']);
+    }
+    assert.equal((await stack.ask('/', { key: stack.adminKey })).status, 200);
+    const status = readFileSync(`/proc/${stack.stack.gateway.pid ?? 0}/status`, 'utf8');
+    const peak = Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1]) / 1024;
+    assert.ok(peak < 150, `${peak} MB at the peak`);
+  });
+
+  test('says what is wrong at /readyz and in the log, and is asked again by itself', async () => {
+    const { status, json } = await stack.ask('/readyz');
+    assert.equal(status, 200);
+    const state = json['open_id_connect'] as Record<string, unknown>;
+    assert.equal(state['reachable'], false);
+    assert.match(state['last_error'] as string, /sends more than 262144 bytes/);
+    assert.match(stack.output(), /issuer: .*sends more than 262144 bytes/);
+    hostile.behave('/jwks', undefined);
+    await until('tokens are decided on', async () => (await ask()).status === 403, 20_000);
+  });
+});
+
+suite('a mistake in the settings of OpenID Connect', () => {
+  const mistakes: [Record<string, string>, RegExp][] = [
+    [{ oidc_discovery: '' }, /\$oidc_discovery is "".*allowed: the https URL/],
+    [
+      { oidc_discovery: 'http://issuer.example' },
+      /\$oidc_discovery is "http:\/\/issuer\.example".*OIDC_ALLOW_INSECURE_HTTP=true/,
+    ],
+    [{ oidc_audience: '' }, /\$oidc_audience is empty/],
+    [{ oidc_algorithms: 'RS256 HS256' }, /\$oidc_algorithms has "HS256"; allowed: RS256/],
+    [{ oidc_algorithms: 'none' }, /\$oidc_algorithms has "none"/],
+    [{ oidc_required_claims: 'repository' }, /\$oidc_required_claims has "repository"; allowed: claim=value/],
+    [{ oidc_clock_tolerance: '1h' }, /\$oidc_clock_tolerance is "1h"; allowed: .*up to 300 seconds/],
+    [{ oidc_client_id_claim: '["a"' }, /\$oidc_client_id_claim is/],
+  ];
+  for (const [settings, said] of mistakes) {
+    test(`${JSON.stringify(settings)}: no token is let in, keys work, and the log and /readyz say what to change`, async () => {
+      const stack = await startTestStack({
+        edit: (conf) =>
+          setSettings(conf, {
+            open_id_connect_enabled: 'on',
+            oidc_discovery: 'https://issuer.example',
+            oidc_audience: 'api',
+            ...settings,
+          }),
+      });
+      try {
+        const { status, json } = await stack.ask('/', { headers: { Authorization: 'Bearer a.b.c' } });
+        assert.deepEqual([status, json['reason']], [503, 'policy_invalid']);
+        assert.equal((await stack.ask('/', { key: stack.adminKey })).status, 200);
+        await until('the log says so', () => said.test(stack.output().replaceAll('\\"', '"')));
+        const ready = await stack.ask('/readyz');
+        assert.match(ready.body.replaceAll('\\"', '"'), said);
+      } finally {
+        await stack.stop();
+      }
+    });
+  }
+});
