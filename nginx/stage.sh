@@ -33,20 +33,27 @@ die() {
 
 # What is written into the configuration is checked first, so that a value cannot bring directives along.
 check_values() {
-  for port in "$http_port" "$https_port"; do
-    case $port in
-      '' | *[!0-9]* | ??????*) die "the port \"$port\" is not a number from 1 to 65535" ;;
-    esac
-  done
+  check_port APIGW_HTTP_PORT "$http_port"
+  check_port APIGW_HTTPS_PORT "$https_port"
   printf '%s' "$upstream" | grep -Eqx '[A-Za-z0-9._-]+:[0-9]{1,5}|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}|unix:/[A-Za-z0-9._/-]+' ||
     die "APIGW_APP_UPSTREAM is \"$upstream\"; allowed: host:port, [address]:port or unix:/path"
+  case $upstream in unix:*) ;; *) check_port "the port of APIGW_APP_UPSTREAM" "${upstream##*:}" ;; esac
+}
+
+# check_port NAME VALUE
+check_port() {
+  case $2 in
+    0* | *[!0-9]* | '' | ??????*) ;;
+    *) [ "$2" -gt 65535 ] || return 0 ;;
+  esac
+  die "$1 is \"$2\"; allowed: a number from 1 to 65535"
 }
 
 # link_files FROM TO PATTERN: the files themselves stay where they are, so that a reload sees an edit
 link_files() {
-  [ -d "$1" ] || return 0
   for file in "$1"/$3; do
-    [ -e "$file" ] || continue
+    [ -e "$file" ] || [ -h "$file" ] || continue
+    [ -f "$file" ] || die "$file is not a file, or a link that leads nowhere"
     [ -r "$file" ] || die "$file cannot be read by $(id -un)"
     ln -sfn "$file" "$2/$(basename "$file")"
   done
@@ -60,9 +67,27 @@ lay_out() {
   ln -sfn "$shipped/snippets" "$prefix/snippets"
   link_files "$shipped/conf.d" "$prefix/conf.d" '*.conf'
   link_files "$shipped/ssl" "$prefix/ssl" '*.conf'
-  [ -n "$operator" ] || return 0
+  [ -z "$operator" ] || lay_out_operator
+}
+
+# What the operator has must count, or be named: a shipped file in its place would be another policy.
+lay_out_operator() {
+  for directory in "$operator" "$operator/nginx" "$operator/nginx/conf.d" "$operator/nginx/ssl"; do
+    [ -e "$directory" ] || [ -h "$directory" ] || continue
+    [ -d "$directory" ] || die "$directory is not a directory, or a link that leads nowhere"
+    { [ -r "$directory" ] && [ -x "$directory" ]; } || die "$directory cannot be read by $(id -un)"
+  done
   link_files "$operator/nginx/conf.d" "$prefix/conf.d" '*.conf'
   link_files "$operator/nginx/ssl" "$prefix/ssl" '*'
+  used=
+  for link in "$prefix"/conf.d/* "$prefix"/ssl/*; do
+    case $(readlink "$link") in "$operator"/*) used="$used ${link#"$prefix/"}" ;; esac
+  done
+  if [ -n "$used" ]; then
+    say "from $operator/nginx:$used"
+  else
+    say "there is nothing in $operator/nginx/conf.d and $operator/nginx/ssl, so the shipped files are used"
+  fi
 }
 
 # The operator's certificate, or one that is made once for this machine and kept.

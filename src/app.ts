@@ -74,13 +74,14 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
 
   const clients = createApiClients({ store, now, onChange: directory.forget });
   const onKeyUsed = createFirstUseRecorder(store, now, log);
-  const findIssuer = createIssuers({
+  const issuers = createIssuers({
     monotonicNow,
     onFailure: (discovery, message) => {
       log.error({ discovery }, `issuer: ${message}`);
     },
     onLoaded: (discovery, issuer, keys) => {
-      log.info({ discovery, issuer, keys }, 'the keys of the issuer are here');
+      if (keys > 0) log.info({ discovery, issuer, keys }, 'the keys of the issuer are here');
+      else log.warn({ discovery, issuer }, 'the issuer has no key that can be used, so none of its tokens is accepted');
     },
     times: { staleLimit: config.staleKeysLifetime },
   });
@@ -93,10 +94,10 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
         log.warn('default.conf: $oidc_audience is any: tokens that are meant for others are accepted');
       if (!tokens.issuer.verifyCertificate)
         log.warn("default.conf: $oidc_ssl_verify is off: the issuer's certificate is not verified");
-      findIssuer(tokens.issuer).warmUp();
+      issuers.find(tokens.issuer).warmUp();
     },
   });
-  const verifyToken = createTokenVerifier({ findKeys: (issuer) => findIssuer(issuer), now });
+  const verifyToken = createTokenVerifier({ findKeys: issuers.find, now });
   const authenticate = createAuthenticator({
     findClient: directory.find,
     findClientByApiClientId: directory.findByApiClientId,
@@ -104,9 +105,10 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
     now,
     onKeyUsed,
   });
-  const describeIssuer = ({ openIdConnectEnabled, tokens, problems }: Policy): object | undefined => {
-    if (!openIdConnectEnabled) return undefined;
-    return tokens ? findIssuer(tokens.issuer).status() : { problems };
+  const describeIssuers = ({ problems }: Policy): object | undefined => {
+    const statuses = issuers.statuses();
+    if (problems.length === 0 && statuses.length === 0) return undefined;
+    return { ...(problems.length > 0 && { problems }), issuers: statuses };
   };
   const readinessChecks = {
     store: async () => {
@@ -119,7 +121,7 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
     clients,
     store,
     readinessChecks,
-    describeIssuer,
+    describeIssuers,
     now,
     log,
   });

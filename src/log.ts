@@ -6,8 +6,13 @@ export type { Logger };
 /** Whatever is logged under one of these names is a mistake; it is replaced, not printed. */
 const secretNames = ['authorization', 'token', 'secret', 'digest', 'password', 'cookie'];
 
-/** Anything shaped like an API key, wherever it stands in a message. */
-const apiKeyShape = /\b([1-9][0-9]{0,18})\.[A-Za-z0-9]{64}\b/g;
+/** Anything shaped like an API key (`.` may be escaped, as in a path) or a JWT. */
+const credentialShapes = /[1-9][0-9]{0,18}(?:\.|%2E)[A-Za-z0-9]{64}|eyJ[\w-]+\.[\w-]+\.[\w-]+/gi;
+
+/** The text without the credentials in it. */
+export function redact(text: string): string {
+  return text.replace(credentialShapes, '[redacted]');
+}
 
 /** JSON lines on standard output, one per event, time in RFC 3339 UTC. */
 export function createLog(level: LogLevel, destination?: DestinationStream): Logger {
@@ -18,7 +23,7 @@ export function createLog(level: LogLevel, destination?: DestinationStream): Log
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: secretNames.flatMap((name) => [name, `*.${name}`]), censor: '[redacted]' },
-      hooks: { streamWrite: (line) => line.replace(apiKeyShape, '$1.[redacted]') },
+      hooks: { streamWrite: redact },
     },
     ...(destination ? [destination] : []),
   );

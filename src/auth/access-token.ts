@@ -1,5 +1,5 @@
-import { hash } from 'node:crypto';
-import { errors, jwtVerify, type JWK, type JWTPayload } from 'jose';
+import { hash, type KeyObject } from 'node:crypto';
+import { errors, jwtVerify, type JWTPayload } from 'jose';
 import { LRUCache } from 'lru-cache';
 import { asLine, findClaim, meets, scopesOf, type Claims } from './claims.ts';
 import type { DenialReason } from './decision.ts';
@@ -8,8 +8,11 @@ import { parseStrictObject } from './strict-json.ts';
 
 /** Keys of one issuer, as verification needs them. */
 export interface Keys {
-  /** Public keys that a token with this algorithm and key id may have been signed with. Never rejects. */
-  readonly lookUp: (alg: string, kid: string | undefined) => Promise<KeyLookup>;
+  /**
+   * Public keys that a token with this algorithm and key id may have been signed with; with `refusedBy`, only such as
+   * are newer than that version, which did not verify the token. Never rejects.
+   */
+  readonly lookUp: (alg: string, kid: string | undefined, refusedBy?: number) => Promise<KeyLookup>;
   /** Changes whenever the keys do; undefined while there are none to rely on. */
   readonly version: () => number | undefined;
 }
@@ -19,7 +22,7 @@ export type KeyLookup =
       readonly outcome: 'found';
       readonly issuer: string;
       readonly version: number;
-      readonly keys: readonly Readonly<JWK>[];
+      readonly keys: readonly KeyObject[];
     }
   /** The issuer has been asked lately and has no such key. */
   | { readonly outcome: 'unknown' }
@@ -28,21 +31,26 @@ export type KeyLookup =
 /** What a token says of its holder, once it is certain that the issuer said it. */
 export interface VerifiedToken {
   readonly outcome: 'verified';
+  readonly kid: string | undefined;
   readonly clientId: string;
   readonly clientName: string | undefined;
   /** The token is good, but lacks what this location requires. */
   readonly lacks: DenialReason | undefined;
 }
 
-export type TokenOutcome =
-  | VerifiedToken
-  | { readonly outcome: 'rejected'; readonly reason: DenialReason; readonly kid: string | undefined }
-  | { readonly outcome: 'unavailable'; readonly cause: string };
+export interface RejectedToken {
+  readonly outcome: 'rejected';
+  readonly reason: DenialReason;
+  readonly kid: string | undefined;
+}
+
+export type TokenOutcome = VerifiedToken | RejectedToken | { readonly outcome: 'unavailable'; readonly cause: string };
 
 export interface TokenVerifierOptions {
   readonly findKeys: (issuer: IssuerPolicy) => Keys;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** Bytes, about, that verified tokens may take. */
   readonly capacity?: number;
 }
 
@@ -60,24 +68,48 @@ const maxLength = 16 * 1024;
 /** Milliseconds for which a verified token is remembered, at most until its `exp`. */
 const rememberFor = 60_000;
 
-export function createTokenVerifier({ findKeys, now, capacity = 50_000 }: TokenVerifierOptions): VerifyToken {
-  const remembered = new LRUCache<string, Remembered>({ max: capacity });
+export function createTokenVerifier(options: TokenVerifierOptions): VerifyToken {
+  const { findKeys, now, capacity = 32 * 1024 * 1024 } = options;
+  const remembered = new LRUCache<string, Remembered>({
+    maxSize: capacity,
+    sizeCalculation: ({ verified: { clientId, clientName = '' } }) => 512 + 2 * (clientId.length + clientName.length),
+  });
 
   async function verify(policy: TokenPolicy, token: string, key: string, keys: Keys): Promise<TokenOutcome> {
     const header = readHeader(token, policy);
-    if (typeof header === 'string') return { outcome: 'rejected', reason: header, kid: undefined };
-    const { alg, kid } = header;
-    const reject = (reason: DenialReason): TokenOutcome => ({ outcome: 'rejected', reason, kid });
-    const lookup = await keys.lookUp(alg, kid);
-    if (lookup.outcome === 'unavailable') return lookup;
-    if (lookup.outcome === 'unknown') return reject('unknown_signing_key');
-    const payload = await verifySignature(policy, token, lookup.issuer, lookup.keys, now());
-    if (typeof payload === 'string') return reject(payload);
-    const verified = judge(policy, payload, now());
-    if (typeof verified === 'string') return reject(verified);
-    const until = Math.min((payload.exp ?? 0) * 1_000, now() + rememberFor);
-    remembered.set(key, { verified, version: lookup.version, until });
+    if ('outcome' in header) return header;
+    const signed = await findSigned(policy, token, header, keys);
+    if ('outcome' in signed) return signed;
+    const verified = judge(policy, signed.payload, header.kid, now());
+    if (verified.outcome === 'rejected') return verified;
+    const until = Math.min((signed.payload.exp ?? 0) * 1_000, now() + rememberFor);
+    remembered.set(key, { verified, version: signed.version, until });
     return verified;
+  }
+
+  /** The claims, when one of the issuer's keys has signed them. */
+  async function findSigned(
+    policy: TokenPolicy,
+    token: string,
+    { alg, kid }: Header,
+    keys: Keys,
+  ): Promise<{ readonly payload: JWTPayload; readonly version: number } | Exclude<TokenOutcome, VerifiedToken>> {
+    const reject = (reason: DenialReason): RejectedToken => ({ outcome: 'rejected', reason, kid });
+    let refusedBy: number | undefined;
+    for (;;) {
+      const lookup = await keys.lookUp(alg, kid, refusedBy);
+      if (lookup.outcome === 'found') {
+        const payload = await verifySignature(policy, token, lookup.issuer, lookup.keys, now());
+        if (typeof payload !== 'string') return { payload, version: lookup.version };
+        // an issuer may have new keys under the old id, or without one: ask once more
+        if (payload !== 'bad_signature' || refusedBy !== undefined) return reject(payload);
+        refusedBy = lookup.version;
+      } else if (refusedBy !== undefined && (lookup.outcome === 'unknown' || kid !== undefined)) {
+        return reject('bad_signature');
+      } else {
+        return lookup.outcome === 'unknown' ? reject('unknown_signing_key') : lookup;
+      }
+    }
   }
 
   return (policy, token) => {
@@ -97,21 +129,26 @@ interface Header {
 }
 
 /** Everything that can be refused before a key is looked for. */
-function readHeader(token: string, { algorithms }: TokenPolicy): Header | DenialReason {
+function readHeader(token: string, { algorithms }: TokenPolicy): Header | RejectedToken {
+  let kid: string | undefined;
+  const reject = (reason: DenialReason): RejectedToken => ({ outcome: 'rejected', reason, kid });
   const parts = token.split('.');
-  if (parts.length === 5) return 'encrypted_token';
-  if (parts.length !== 3) return 'opaque_token';
+  if (parts.length === 5) return reject('encrypted_token');
+  if (parts.length !== 3) return reject('opaque_token');
   const [header, payload, signature] = parts.map(decodeCanonical);
-  if (!header || !payload || !signature) return 'malformed_token';
+  if (!header || !payload || !signature) return reject('malformed_token');
   const members = parseStrictObject(header);
-  if (!members || !parseStrictObject(payload)) return 'malformed_token';
-  const { alg, kid, typ } = members;
-  if (typeof alg !== 'string' || !algorithms.includes(alg)) return 'algorithm_not_allowed';
+  if (!members || !parseStrictObject(payload)) return reject('malformed_token');
+  if (Object.hasOwn(members, 'kid')) {
+    if (typeof members['kid'] !== 'string' || !/^.{1,256}$/su.test(members['kid'])) return reject('malformed_token');
+    kid = members['kid'];
+  }
+  const { alg, typ } = members;
+  if (typeof alg !== 'string' || !algorithms.includes(alg)) return reject('algorithm_not_allowed');
   // RFC 7515 4.1.11: what we do not understand must not be ignored; encodings and nesting have no place in an access token
-  if (['crit', 'b64', 'zip', 'enc', 'cty'].some((name) => Object.hasOwn(members, name))) return 'unsupported_token';
-  if (typ !== undefined && !isAccessTokenType(typ)) return 'not_an_access_token';
-  if (kid !== undefined && (typeof kid !== 'string' || kid === '' || kid.length > 256)) return 'malformed_token';
-  return { alg, kid };
+  const isUnsupported = ['crit', 'b64', 'zip', 'enc', 'cty'].some((name) => Object.hasOwn(members, name));
+  if (isUnsupported) return reject('unsupported_token');
+  return typ === undefined || isAccessTokenType(typ) ? { alg, kid } : reject('not_an_access_token');
 }
 
 /** RFC 9068 2.1, RFC 7515 4.1.9. */
@@ -130,7 +167,7 @@ async function verifySignature(
   { algorithms, audiences, clockTolerance }: TokenPolicy,
   token: string,
   issuer: string,
-  keys: readonly Readonly<JWK>[],
+  keys: readonly KeyObject[],
   now: number,
 ): Promise<JWTPayload | DenialReason> {
   const options = {
@@ -164,21 +201,24 @@ function toReason(error: unknown): DenialReason {
 }
 
 /** The claims that the policy names and those that give a token of another kind away. */
-function judge(policy: TokenPolicy, claims: JWTPayload, now: number): VerifiedToken | DenialReason {
+function judge(
+  policy: TokenPolicy,
+  claims: JWTPayload,
+  kid: string | undefined,
+  now: number,
+): VerifiedToken | RejectedToken {
+  const reject = (reason: DenialReason): RejectedToken => ({ outcome: 'rejected', reason, kid });
   const { exp, iat, nbf } = claims;
-  if (![exp, iat ?? 0, nbf ?? 0].every((time) => Number.isFinite(time))) return 'invalid_claim';
+  if (![exp, iat ?? 0, nbf ?? 0].every((time) => Number.isFinite(time))) return reject('invalid_claim');
   const seconds = now / 1_000;
-  if (iat !== undefined && iat > seconds + policy.clockTolerance) return 'token_not_yet_valid';
-  if ((exp ?? Infinity) - (iat ?? seconds) > policy.maxLifetime + policy.clockTolerance) return 'lifetime_too_long';
-  if (isOtherToken(claims)) return 'not_an_access_token';
+  if (iat !== undefined && iat > seconds + policy.clockTolerance) return reject('token_not_yet_valid');
+  const lifetime = (exp ?? Infinity) - (iat ?? seconds);
+  if (lifetime > policy.maxLifetime + policy.clockTolerance) return reject('lifetime_too_long');
+  if (isOtherToken(claims)) return reject('not_an_access_token');
   const clientId = asLine(findClaim(claims, policy.clientIdClaim));
-  if (clientId === undefined) return 'no_client_id_claim';
-  return {
-    outcome: 'verified',
-    clientId,
-    clientName: asLine(findClaim(claims, policy.clientNameClaim)),
-    lacks: findLack(policy, claims),
-  };
+  if (clientId === undefined) return reject('no_client_id_claim');
+  const clientName = asLine(findClaim(claims, policy.clientNameClaim));
+  return { outcome: 'verified', kid, clientId, clientName, lacks: findLack(policy, claims) };
 }
 
 /** ID tokens (OpenID Connect Core 2, 3.3.2.11), logout tokens (Back-Channel Logout 2.4), and how issuers mark theirs. */

@@ -19,6 +19,7 @@ export interface KeyRecord {
 /** An API client with its keys, as a decision needs it. */
 export interface ClientRecord {
   readonly principal: Principal;
+  readonly isEnabled: boolean;
   readonly keys: readonly KeyRecord[];
 }
 
@@ -56,6 +57,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticate
     }
     if (!client || !match) return unauthenticated('unknown_key');
     if (match.expiresAt !== null && match.expiresAt <= now()) return unauthenticated('key_expired');
+    if (!client.isEnabled) return forbidden('client_disabled');
     onKeyUsed(match);
     return grant(policy, client.principal);
   }
@@ -76,17 +78,20 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticate
   }
 
   function decideOnToken(policy: Policy, tokens: TokenPolicy, outcome: TokenOutcome): Decision | Promise<Decision> {
+    const issuer = tokens.issuer.name;
     switch (outcome.outcome) {
       case 'rejected':
-        return unauthenticated(outcome.reason, { discovery: tokens.issuer.discovery, kid: outcome.kid });
+        return unauthenticated(outcome.reason, { issuer, kid: outcome.kid });
       case 'unavailable':
         return unavailable('issuer_unavailable', outcome.cause);
       case 'verified': {
+        const trace = { issuer, kid: outcome.kid, client_id: outcome.clientId };
+        if (outcome.lacks) return forbidden(outcome.lacks, trace);
         // looked up for every request: a token outlives neither its client nor the client's rights
         const client = findClientByApiClientId(outcome.clientId);
         const decide = (found: ClientRecord | undefined): Decision => {
-          if (!found) return forbidden('unknown_client');
-          if (outcome.lacks) return forbidden(outcome.lacks);
+          if (!found) return forbidden('unknown_client', trace);
+          if (!found.isEnabled) return forbidden('client_disabled', trace);
           const clientName = outcome.clientName ?? found.principal.clientName;
           return grant(policy, { ...found.principal, clientName, method: 'jwt' });
         };

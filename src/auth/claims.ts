@@ -51,9 +51,14 @@ export function asLine(claim: unknown): string | undefined {
 export function meets(claims: Claims, { path, value }: RequiredClaim): boolean {
   const claim = findClaim(claims, path);
   const values: unknown[] = Array.isArray(claim) ? claim : [claim];
-  return values.some(
-    (one) => (typeof one === 'string' || typeof one === 'number' || typeof one === 'boolean') && String(one) === value,
-  );
+  return values.some((one) => asText(one) === value);
+}
+
+/** Undefined for what has no text of its own; of integers beyond 2^53 several are the same number here. */
+function asText(claim: unknown): string | undefined {
+  if (typeof claim === 'string') return claim;
+  if (typeof claim === 'boolean' || Number.isSafeInteger(claim)) return String(claim);
+  return typeof claim === 'number' && !Number.isInteger(claim) ? String(claim) : undefined;
 }
 
 /** Scopes of a token: `scope` (RFC 8693 4.2), or `scp` as some issuers call it; text with spaces, or a list. */

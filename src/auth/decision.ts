@@ -39,6 +39,7 @@ export const denialDetails = {
   key_expired: 'The API key has expired.',
   ...tokenDetails,
   authentication_disabled: 'No authentication method is enabled here.',
+  client_disabled: 'The API client is disabled.',
   unknown_client: 'The client of the access token is not registered.',
   admin_required: 'Only an API client with is_admin may do this.',
   claim_required: 'The access token lacks a claim that is required here.',
@@ -56,14 +57,16 @@ export type DenialReason = keyof typeof denialDetails;
 export type Decision =
   | { readonly outcome: 'granted'; readonly principal: Principal }
   | { readonly outcome: 'unauthenticated'; readonly reason: DenialReason; readonly token?: TokenTrace }
-  | { readonly outcome: 'forbidden'; readonly reason: DenialReason }
+  | { readonly outcome: 'forbidden'; readonly reason: DenialReason; readonly token?: TokenTrace }
   | { readonly outcome: 'unavailable'; readonly reason: DenialReason; readonly cause: unknown };
 
-/** What may be logged of a refused access token. */
+/** What may be logged of an access token that does not get through. */
 export interface TokenTrace {
-  /** URL of the discovery document of the issuer it was verified for. */
-  readonly discovery: string;
+  /** The issuer that it was verified for. */
+  readonly issuer: string;
   readonly kid: string | undefined;
+  /** What the token calls its client; known once the token is verified. */
+  readonly client_id?: string;
 }
 
 export const unauthenticated = (reason: DenialReason, token?: TokenTrace): Decision => ({
@@ -71,7 +74,11 @@ export const unauthenticated = (reason: DenialReason, token?: TokenTrace): Decis
   reason,
   ...(token && { token }),
 });
-export const forbidden = (reason: DenialReason): Decision => ({ outcome: 'forbidden', reason });
+export const forbidden = (reason: DenialReason, token?: TokenTrace): Decision => ({
+  outcome: 'forbidden',
+  reason,
+  ...(token && { token }),
+});
 export const unavailable = (reason: DenialReason, cause: unknown): Decision => ({
   outcome: 'unavailable',
   reason,

@@ -19,6 +19,11 @@ export function encodeHeaderValue(text: string): string {
   return encoded;
 }
 
+/** Whether the value is encoded without being cut off. */
+export function fitsHeader(text: string): boolean {
+  return decodeURIComponent(encodeHeaderValue(text)) === text;
+}
+
 function percentEncode(character: string): string {
   let encoded = '';
   for (const byte of encoder.encode(character)) encoded += `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;

@@ -26,6 +26,30 @@ export const policySettings = [
   'oidc_ca_file',
 ] as const;
 
+/** Stands for two values of which neither can be preferred. */
+const contradiction = ',';
+
+/**
+ * The value of a setting that comes twice: from a server, and from one of its locations, which may ask for more and
+ * never for less.
+ */
+export function narrow(setting: PolicySetting, first: string, second: string): string {
+  if (first === '' || first === second) return second;
+  switch (setting) {
+    case 'api_keys_enabled':
+    case 'open_id_connect_enabled':
+      return isOn(first) && isOn(second) ? 'on' : 'off';
+    case 'require_admin':
+    case 'oidc_ssl_verify':
+      return isOff(first) && isOff(second) ? 'off' : 'on';
+    case 'oidc_required_claims':
+    case 'oidc_required_scopes':
+      return `${first} ${second}`;
+    default:
+      return contradiction;
+  }
+}
+
 /** What a server or location of nginx accepts. It is handed over with every request, as headers that nginx sets. */
 export interface Policy {
   readonly apiKeysEnabled: boolean;
@@ -44,6 +68,8 @@ export interface IssuerPolicy {
   readonly key: string;
   /** URL of the discovery document (OpenID Connect Discovery 1.0, section 4). */
   readonly discovery: string;
+  /** What the issuer should be called: `issuer` if that is set, else as the discovery URL says. */
+  readonly name: string;
   /** The `iss` that tokens have, when it differs from what discovery says. */
   readonly issuer: string | undefined;
   readonly verifyCertificate: boolean;
@@ -89,11 +115,17 @@ export function createPolicyCompiler({ allowInsecureHttp, onCompiled }: PolicyCo
     for (const setting of policySettings) key += `${source[setting]}\n`;
     const known = compiled.get(key);
     if (known) return known;
-    const policy = compile(source, key, allowInsecureHttp);
+    const policy = compile(decode(source), key, allowInsecureHttp);
     compiled.set(key, policy);
     onCompiled?.(policy);
     return policy;
   };
+}
+
+/** default.conf is UTF-8; Node gives the bytes of a header as Latin-1. */
+function decode(source: Readonly<PolicySource>): PolicySource {
+  const entries = policySettings.map((setting) => [setting, Buffer.from(source[setting], 'latin1').toString()]);
+  return Object.fromEntries(entries) as PolicySource;
 }
 
 function compile(source: Readonly<PolicySource>, key: string, allowInsecureHttp: boolean): Policy {
@@ -142,6 +174,10 @@ function compileTokens(
   allowInsecureHttp: boolean,
   problems: string[],
 ): TokenPolicy {
+  for (const setting of policySettings) {
+    if (source[setting] === contradiction)
+      problems.push(`$${setting} has two values, of the server and of a location; leave policy.conf out of one.`);
+  }
   const issuer = compileIssuer(source, allowInsecureHttp, problems);
   const audiences = words(source.oidc_audience);
   if (audiences.length === 0) {
@@ -185,7 +221,8 @@ function compileIssuer(source: Readonly<PolicySource>, allowInsecureHttp: boolea
     problems.push(`$oidc_ca_file is ${quote(caFile)}; allowed: the absolute path of a PEM file on the gateway's side.`);
   }
   const key = [discovery, issuer, verifyCertificate, caFile, allowInsecureHttp].join('\n');
-  return { key, discovery, issuer, verifyCertificate, caFile, allowInsecureHttp };
+  const name = issuer ?? discovery.replace(/\/\.well-known\/[^/]+$/, '');
+  return { key, discovery, name, issuer, verifyCertificate, caFile, allowInsecureHttp };
 }
 
 const wellKnown = '/.well-known/openid-configuration';

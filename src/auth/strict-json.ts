@@ -1,6 +1,8 @@
+const maxDepth = 32;
+
 /**
  * Parses a JSON object (RFC 8259) whose members all have different names, at every level: of two members with one name
- * each reader may see another one (RFC 7519 4 lets us refuse them).
+ * each reader may see another one (RFC 7519 4 lets us refuse them). It is nested at most 32 deep.
  *
  * @returns undefined for anything else
  */
@@ -8,7 +10,7 @@ export function parseStrictObject(bytes: Uint8Array): Readonly<Record<string, un
   try {
     const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
     const value: unknown = JSON.parse(text);
-    if (typeof value !== 'object' || value === null || Array.isArray(value) || hasDuplicates(text)) return undefined;
+    if (typeof value !== 'object' || value === null || Array.isArray(value) || isUnsound(text)) return undefined;
     return value as Readonly<Record<string, unknown>>;
   } catch {
     return undefined;
@@ -18,13 +20,14 @@ export function parseStrictObject(bytes: Uint8Array): Readonly<Record<string, un
 const tokens = /"(?:[^"\\]|\\.)*"|[{}[\],]/g;
 
 /** For text that is known to be JSON: the first string after `{`, or after a `,` directly inside an object, is a name. */
-function hasDuplicates(text: string): boolean {
+function isUnsound(text: string): boolean {
   const open: (Set<string> | undefined)[] = [];
   let isNameNext = false;
   for (const [token] of text.matchAll(tokens)) {
     if (token === '{' || token === '[') {
       open.push(token === '{' ? new Set() : undefined);
       isNameNext = token === '{';
+      if (open.length > maxDepth) return true;
     } else if (token === '}' || token === ']') {
       open.pop();
       isNameNext = false;

@@ -7,6 +7,8 @@ export interface ApiClient {
   /** The application receives it as `X-Client-Name`. */
   readonly name: string;
   readonly isAdmin: boolean;
+  /** A disabled client keeps its keys, and none of its credentials is accepted. */
+  readonly isEnabled: boolean;
   /** Milliseconds since the epoch, as every time here. */
   readonly createdAt: number;
   readonly updatedAt: number;

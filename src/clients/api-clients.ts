@@ -7,6 +7,7 @@ export interface CreateApiClient {
   readonly name?: string | undefined;
   readonly apiClientId?: string | undefined;
   readonly isAdmin: boolean;
+  readonly isEnabled: boolean;
   readonly generateApiKey: boolean;
 }
 
@@ -14,6 +15,7 @@ export interface UpdateApiClient {
   readonly name?: string | undefined;
   readonly apiClientId?: string | undefined;
   readonly isAdmin?: boolean | undefined;
+  readonly isEnabled?: boolean | undefined;
 }
 
 export interface CreatedApiClient {
@@ -22,7 +24,7 @@ export interface CreatedApiClient {
   readonly token?: string;
 }
 
-/** No administrator that can authenticate would be left. */
+/** No administrator would be left that can authenticate tomorrow too. */
 export class LastAdmin extends Error {
   override readonly name = 'LastAdmin';
 }
@@ -75,13 +77,15 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
   async function insertClient(
     transaction: ClientTransaction,
     at: number,
-    { name, apiClientId = randomUUID(), isAdmin }: Pick<CreateApiClient, 'name' | 'apiClientId' | 'isAdmin'>,
+    { name, apiClientId = randomUUID(), isAdmin, isEnabled }: Omit<CreateApiClient, 'generateApiKey'>,
   ): Promise<number> {
-    return transaction.insertClient({ name: name ?? apiClientId, apiClientId, isAdmin, createdAt: at, updatedAt: at });
+    const times = { createdAt: at, updatedAt: at };
+    return transaction.insertClient({ name: name ?? apiClientId, apiClientId, isAdmin, isEnabled, ...times });
   }
 
   async function refuseLastAdmin(transaction: ClientTransaction, client: ApiClient): Promise<void> {
-    if (client.isAdmin && (await transaction.countOtherAdmins(client.id, now())) === 0) throw new LastAdmin();
+    if (client.isAdmin && client.isEnabled && (await transaction.countOtherAdmins(client.id, now())) === 0)
+      throw new LastAdmin();
   }
 
   return {
@@ -114,12 +118,14 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
       const updated = await store.change(async (transaction) => {
         const client = await transaction.find(id);
         if (!client) return undefined;
-        if (changes.isAdmin === false && !force) await refuseLastAdmin(transaction, client);
+        const losesRights = changes.isAdmin === false || changes.isEnabled === false;
+        if (losesRights && !force) await refuseLastAdmin(transaction, client);
         await transaction.updateClient({
           ...client,
           name: changes.name ?? client.name,
           apiClientId: changes.apiClientId ?? client.apiClientId,
           isAdmin: changes.isAdmin ?? client.isAdmin,
+          isEnabled: changes.isEnabled ?? client.isEnabled,
           updatedAt: Math.max(now(), client.updatedAt + 1),
         });
         const after = await expectClient(transaction, id);
@@ -171,7 +177,7 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
             outcome: 'done',
           });
         }
-        const id = await insertClient(transaction, at, { name: 'bootstrap', isAdmin: true });
+        const id = await insertClient(transaction, at, { name: 'bootstrap', isAdmin: true, isEnabled: true });
         const expiresAt = at + lifetime;
         const key = await insertKey(transaction, id, { at, expiresAt, isBootstrap: true });
         await transaction.recordEvent({
@@ -196,6 +202,6 @@ async function expectClient(transaction: ClientTransaction, id: number): Promise
   return client;
 }
 
-function describe({ name, apiClientId, isAdmin }: ApiClient): Readonly<Record<string, unknown>> {
-  return { name, api_client_id: apiClientId, is_admin: isAdmin };
+function describe({ name, apiClientId, isAdmin, isEnabled }: ApiClient): Readonly<Record<string, unknown>> {
+  return { name, api_client_id: apiClientId, is_admin: isAdmin, enabled: isEnabled };
 }

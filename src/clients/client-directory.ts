@@ -6,7 +6,7 @@ export interface ClientDirectoryOptions {
   readonly store: Pick<ClientStore, 'find' | 'findByApiClientId'>;
   /** Milliseconds on a clock that only goes forward. */
   readonly monotonicNow: () => number;
-  /** Clients kept in memory by each kind of id, known and unknown ones together. */
+  /** Bytes, about, that the clients of each index may take, known and unknown ones together. */
   readonly capacity?: number;
   /** Longest time in milliseconds for which answers are given from memory while changes cannot be followed. */
   readonly maxStaleness?: number;
@@ -34,7 +34,7 @@ interface Entry {
 export function createClientDirectory({
   store,
   monotonicNow,
-  capacity = 100_000,
+  capacity = 32 * 1024 * 1024,
   maxStaleness = 5_000,
   maxLookups = 1_000,
 }: ClientDirectoryOptions): ClientDirectory {
@@ -44,7 +44,7 @@ export function createClientDirectory({
 
   /** Remembers what a query of the store answers, by the text that was asked for. */
   function createIndex(query: (text: string) => Promise<ClientWithKeys | undefined>) {
-    const entries = new LRUCache<string, Entry>({ max: capacity });
+    const entries = new LRUCache<string, Entry>({ maxSize: capacity, sizeCalculation: sizeOf });
     const lookups = new Map<string, Promise<ClientRecord | undefined>>();
 
     async function lookUp(text: string): Promise<ClientRecord | undefined> {
@@ -105,9 +105,16 @@ export function createClientDirectory({
   };
 }
 
-function toRecord({ id, apiClientId, name, isAdmin, keys }: ClientWithKeys): ClientRecord {
+function sizeOf({ client }: Entry, text: string): number {
+  if (!client) return 256 + 2 * text.length;
+  const { clientId, clientName } = client.principal;
+  return 512 + 2 * (text.length + clientId.length + clientName.length) + 512 * client.keys.length;
+}
+
+function toRecord({ id, apiClientId, name, isAdmin, isEnabled, keys }: ClientWithKeys): ClientRecord {
   return {
     principal: { id, clientId: apiClientId, clientName: name, isAdmin, method: 'api_key' },
+    isEnabled,
     keys: keys.map(({ id: keyId, digest, expiresAt, isBootstrap, firstUsedAt }) => ({
       id: keyId,
       digest,

@@ -32,7 +32,7 @@ export interface ClientTransaction {
   updateClient(client: ApiClient): Promise<void>;
   /** Removes the client and its keys. */
   removeClient(id: number): Promise<void>;
-  /** Administrators that can still authenticate at that time, other than this client. */
+  /** Administrators other than this client that can authenticate at that time, by more than a bootstrap key. */
   countOtherAdmins(id: number, now: number): Promise<number>;
   /** Clients whose only key is a bootstrap key that was never used, and that nobody has changed since. */
   untouchedBootstrapClients(): Promise<number[]>;

@@ -31,6 +31,7 @@ export function createApiClientRoutes(clients: ApiClients): Router<ManagementSta
           name: request.name,
           apiClientId: request.api_client_id,
           isAdmin: request.is_admin,
+          isEnabled: request.enabled,
           generateApiKey: request.generate_api_key,
         },
         context.state.actor,
@@ -65,7 +66,12 @@ export function createApiClientRoutes(clients: ApiClients): Router<ManagementSta
     const client = await orProblem(() =>
       clients.update(
         id,
-        { name: changes.name, apiClientId: changes.api_client_id, isAdmin: changes.is_admin },
+        {
+          name: changes.name,
+          apiClientId: changes.api_client_id,
+          isAdmin: changes.is_admin,
+          isEnabled: changes.enabled,
+        },
         context.state.actor,
         force,
       ),
@@ -104,7 +110,7 @@ async function orProblem<T>(work: () => Promise<T>): Promise<T> {
       throw new Problem(
         409,
         'last_admin',
-        'This is the last administrator that can authenticate. Create another one first, or repeat the call with ?force=true.',
+        'This is the last administrator that can authenticate (a bootstrap key, which expires, does not count). Create another one first, or repeat the call with ?force=true.',
       );
     }
     throw error;

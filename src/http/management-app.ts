@@ -3,12 +3,12 @@ import Router from '@koa/router';
 import Koa, { type Middleware, type Next, type ParameterizedContext } from 'koa';
 import type { Authenticate } from '../auth/authenticator.ts';
 import { denialDetails, type Principal } from '../auth/decision.ts';
-import { challengeOf, tokenErrorOf } from '../auth/challenge.ts';
+import { challengeOf, scopeChallengeOf, tokenErrorOf } from '../auth/challenge.ts';
 import type { CompilePolicy, Policy } from '../auth/policy.ts';
 import type { Actor } from '../clients/api-client.ts';
 import type { ApiClients } from '../clients/api-clients.ts';
 import { StoreUnavailable, type ClientStore } from '../clients/client-store.ts';
-import type { Logger } from '../log.ts';
+import { redact, type Logger } from '../log.ts';
 import { presentProblem, Problem } from '../problem.ts';
 import { encodeHeaderValue } from '../auth/header-value.ts';
 import { createApiClientRoutes } from './api-client-routes.ts';
@@ -29,8 +29,8 @@ type Context = ParameterizedContext<ManagementState>;
 /** One named check of readiness: resolves when all is well, rejects with an error whose message may be shown. */
 export type ReadinessCheck = () => Promise<void>;
 
-/** The states of the issuers that a policy names, to be shown. */
-export type DescribeIssuer = (policy: Policy) => object | undefined;
+/** The states of all issuers, and what is wrong with this policy, to be shown. */
+export type DescribeIssuers = (policy: Policy) => object | undefined;
 
 export interface ManagementAppOptions {
   readonly authenticate: Authenticate;
@@ -38,7 +38,7 @@ export interface ManagementAppOptions {
   readonly clients: ApiClients;
   readonly store: Pick<ClientStore, 'recordEvent'>;
   readonly readinessChecks: Readonly<Record<string, ReadinessCheck>>;
-  readonly describeIssuer: DescribeIssuer;
+  readonly describeIssuers: DescribeIssuers;
   readonly now: () => number;
   readonly log: Logger;
 }
@@ -48,7 +48,7 @@ export interface ManagementAppOptions {
  * no identity header, so it is as safe without nginx in front as with it.
  */
 export function createManagementApp(options: ManagementAppOptions): Koa<ManagementState> {
-  const { authenticate, compilePolicy, clients, store, readinessChecks, describeIssuer, now, log } = options;
+  const { authenticate, compilePolicy, clients, store, readinessChecks, describeIssuers, now, log } = options;
   const app = new Koa<ManagementState>();
   app.on('error', (error: Error) => {
     log.debug({ err: error }, 'a management connection broke');
@@ -58,7 +58,7 @@ export function createManagementApp(options: ManagementAppOptions): Koa<Manageme
   health.get('/livez', live);
   health.get(
     '/readyz',
-    ready(readinessChecks, (rawHeaders) => describeIssuer(compilePolicy(readGatewayHeaders(rawHeaders).policy))),
+    ready(readinessChecks, (rawHeaders) => describeIssuers(compilePolicy(readGatewayHeaders(rawHeaders).policy))),
   );
 
   const api = createApiClientRoutes(clients);
@@ -147,11 +147,11 @@ function ready(
     context.state.isProbe = true;
     const isReady = results.every(([, result]) => result === 'ok');
     context.status = isReady ? 200 : 503;
-    const issuer = describe(context.req.rawHeaders);
+    const openIdConnect = describe(context.req.rawHeaders);
     context.body = {
       status: isReady ? 'ready' : 'not ready',
       checks: Object.fromEntries(results),
-      ...(issuer && { open_id_connect: issuer }),
+      ...(openIdConnect && { open_id_connect: openIdConnect }),
     };
   };
 }
@@ -190,8 +190,12 @@ function authenticateCaller(
           },
         });
       }
-      case 'forbidden':
-        throw new Problem(403, decision.reason, detail);
+      case 'forbidden': {
+        const challenge = scopeChallengeOf(policy, decision.reason);
+        throw new Problem(403, decision.reason, detail, {
+          ...(challenge !== undefined && { headers: { 'WWW-Authenticate': challenge } }),
+        });
+      }
       case 'unavailable':
         throw new Problem(503, decision.reason, detail, { headers: { 'Retry-After': '1' }, cause: decision.cause });
     }
@@ -217,7 +221,7 @@ function audit(store: Pick<ClientStore, 'recordEvent'>, now: () => number, log: 
     } finally {
       if (!context.state.isAudited) {
         const { actor, requestId } = context.state;
-        const details = { method: context.method, path: context.path.slice(0, 256) };
+        const details = { method: context.method, path: redact(context.path).slice(0, 256) };
         await store
           .recordEvent({ at: now(), actor, action: 'management.call', clientId: null, outcome, details })
           .catch((error: unknown) => {

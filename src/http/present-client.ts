@@ -1,7 +1,16 @@
 import type { ClientWithKeys } from '../clients/client-store.ts';
 
 /** An API client as the management API shows it: the only place where one of its fields becomes public. */
-export function presentClient({ id, name, apiClientId, isAdmin, keys, createdAt, updatedAt }: ClientWithKeys): object {
+export function presentClient({
+  id,
+  name,
+  apiClientId,
+  isAdmin,
+  isEnabled,
+  keys,
+  createdAt,
+  updatedAt,
+}: ClientWithKeys): object {
   return {
     id,
     // two more names of the same number, which existing scripts read
@@ -10,6 +19,7 @@ export function presentClient({ id, name, apiClientId, isAdmin, keys, createdAt,
     name,
     api_client_id: apiClientId,
     is_admin: isAdmin,
+    enabled: isEnabled,
     has_api_key: keys.length > 0,
     api_key_expires_at: presentTime(keys.at(-1)?.expiresAt ?? null),
     created_at: presentTime(createdAt),

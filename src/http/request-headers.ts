@@ -1,4 +1,4 @@
-import { policySettings, type PolicySetting, type PolicySource } from '../auth/policy.ts';
+import { narrow, policySettings, type PolicySetting, type PolicySource } from '../auth/policy.ts';
 
 /** What nginx hands to the gateway with every request. */
 export interface GatewayHeaders {
@@ -36,8 +36,7 @@ export function readGatewayHeaders(rawHeaders: readonly string[]): GatewayHeader
       if (/^[A-Za-z0-9._-]{1,64}$/.test(value)) requestId = value;
     } else {
       const setting = settingOf.get(name);
-      // a policy header that comes twice has no clear value, and what is not clear lets nobody in
-      if (setting) policy[setting] = policy[setting] === '' ? value : ambiguous;
+      if (setting) policy[setting] = narrow(setting, policy[setting], value);
     }
   }
   return { policy, authorization, requestId };

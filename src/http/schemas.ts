@@ -1,12 +1,13 @@
 import { z } from 'zod';
 import { isId } from '../auth/api-key.ts';
+import { fitsHeader } from '../auth/header-value.ts';
 import { Problem, type FieldError } from '../problem.ts';
 
 const maxCharacters = 1024;
 
 // Names stand in logs, terminals and headers, and people compare them by eye: what cannot be seen, or looks different
 // everywhere, has no place in them. docs/adr/0003-names.md
-const unseen = /[\p{C}\p{Zl}\p{Zp}]/u;
+const unseen = /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800]/u;
 const emoji = /[\p{Emoji_Presentation}\p{Emoji_Modifier}\u{FE0F}\u{20E3}]/u;
 
 /** One line of visible text, 1 to 1,024 characters (Unicode code points). */
@@ -17,12 +18,18 @@ const line = z
     error: ({ input }) => `has ${countCharacters(input as string)} characters; at most ${maxCharacters} are allowed`,
     abort: true,
   })
+  .refine((text) => !emoji.test(text), { error: 'must not contain emoji', abort: true })
   .refine((text) => !unseen.test(text), {
     error: 'must not contain control characters (such as CR, LF or NUL), invisible or unassigned ones',
     abort: true,
   })
-  .refine((text) => !emoji.test(text), { error: 'must not contain emoji', abort: true })
+  .refine((text) => text === text.normalize(), { error: 'must be in Unicode normal form C', abort: true })
   .refine((text) => text === text.trim(), { error: 'must not begin or end with a space' });
+
+/** Such a line that fits into a header whole: of two clients that are cut off alike, an application would see one. */
+const identifier = line.refine(fitsHeader, {
+  error: 'has more than 1,024 bytes when percent-encoded for a header',
+});
 
 /** `true` and `false`; scripts written for other gateways send them as strings. */
 const flag = z
@@ -32,15 +39,17 @@ const flag = z
 
 export const createRequest = z.strictObject({
   name: line.optional(),
-  api_client_id: line.optional(),
+  api_client_id: identifier.optional(),
   is_admin: flag.default(false),
+  enabled: flag.default(true),
   generate_api_key: flag.default(true),
 });
 
 export const updateRequest = z.strictObject({
   name: line.optional(),
-  api_client_id: line.optional(),
+  api_client_id: identifier.optional(),
   is_admin: flag.optional(),
+  enabled: flag.optional(),
 });
 
 function countCharacters(text: string): number {

@@ -68,8 +68,22 @@ async function start(
   const prefix = join(runDir, 'nginx');
 
   const baseEnv = withoutSettings(env);
-  await layOut(root, settings, { runDir, logDir, prefix, baseEnv }, output);
-  await testConfiguration(settings, prefix, output);
+  const nginxEnv = {
+    ...baseEnv,
+    APIGW_PREFIX: prefix,
+    APIGW_TLS_DIR: join(stateDir, 'tls'),
+    APIGW_SOCKET_DIR: runDir,
+    APIGW_LOG_DIR: logDir,
+    APIGW_APP_UPSTREAM: settings.appUpstream ?? `unix:${join(runDir, 'app.sock')}`,
+    APIGW_HTTP_PORT: String(httpPort),
+    APIGW_HTTPS_PORT: String(httpsPort),
+    APIGW_NGINX: settings.nginx,
+    ...(configDir !== undefined && { APIGW_CONFIG_DIR: configDir }),
+  };
+  await runScript(join(root, 'nginx/stage.sh'), nginxEnv, output);
+  await runScript(join(root, 'nginx/check.sh'), nginxEnv, output).catch((error: unknown) => {
+    throw new Error(`nginx refuses the configuration:\n${(error as Error).message}`, { cause: error });
+  });
 
   if (settings.appUpstream === undefined) {
     const app = await listen({ kind: 'unix', path: join(runDir, 'app.sock') }, demoApp);
@@ -121,44 +135,13 @@ function withoutSettings(env: Environment): NodeJS.ProcessEnv {
   );
 }
 
-async function layOut(
-  root: string,
-  { stateDir, configDir, appUpstream, httpPort, httpsPort, nginx }: LocalSettings,
-  { runDir, logDir, prefix, baseEnv }: { runDir: string; logDir: string; prefix: string; baseEnv: NodeJS.ProcessEnv },
-  output: Writable,
-): Promise<void> {
-  const env = {
-    ...baseEnv,
-    APIGW_PREFIX: prefix,
-    APIGW_TLS_DIR: join(stateDir, 'tls'),
-    APIGW_SOCKET_DIR: runDir,
-    APIGW_LOG_DIR: logDir,
-    APIGW_APP_UPSTREAM: appUpstream ?? `unix:${join(runDir, 'app.sock')}`,
-    APIGW_HTTP_PORT: String(httpPort),
-    APIGW_HTTPS_PORT: String(httpsPort),
-    APIGW_NGINX: nginx,
-    ...(configDir !== undefined && { APIGW_CONFIG_DIR: configDir }),
-  };
+/** @throws {Error} whose message is what the script says is wrong */
+async function runScript(script: string, env: NodeJS.ProcessEnv, output: Writable): Promise<void> {
   try {
-    const { stdout } = await runFile('sh', [join(root, 'nginx/stage.sh')], { env });
-    output.write(stdout);
+    const { stdout, stderr } = await runFile('sh', [script], { env });
+    output.write(stdout + stderr);
   } catch (error) {
     throw new Error((error as { stderr: string }).stderr.trim().replace(/^proxy: /gm, ''), { cause: error });
-  }
-}
-
-/** `nginx -t`, whose messages name the staged copy; the operator knows the file by its own name. */
-async function testConfiguration({ nginx, configDir }: LocalSettings, prefix: string, output: Writable): Promise<void> {
-  try {
-    const { stderr } = await runFile(nginx, ['-p', prefix, '-e', 'stderr', '-c', 'nginx.conf', '-t', '-q']);
-    output.write(stderr);
-  } catch (error) {
-    const said = (error as { stderr?: string }).stderr ?? (error as Error).message;
-    const named = said.replace(new RegExp(`${prefix}/((?:conf\\.d|ssl)/[^\\s:"]+)`, 'g'), (staged, file: string) => {
-      const own = configDir === undefined ? staged : join(configDir, 'nginx', file);
-      return existsSync(own) ? own : staged;
-    });
-    throw new Error(`nginx refuses the configuration:\n${named.trim()}`, { cause: error });
   }
 }
 

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { allowInsecureRequests, customFetch, discovery } from 'openid-client';
 import type { KeyLookup, Keys } from '../auth/access-token.ts';
@@ -26,6 +27,8 @@ export interface IssuerOptions {
   readonly policy: IssuerPolicy;
   /** Milliseconds on a clock that only goes forward. */
   readonly monotonicNow: () => number;
+  /** A number that no keys have had. */
+  readonly nextVersion: () => number;
   readonly onFailure: (message: string) => void;
   readonly onLoaded: (issuer: string, keys: number) => void;
   readonly times?: Partial<IssuerTimes>;
@@ -37,9 +40,11 @@ export interface IssuerTimes {
   readonly fetchTimeout: number;
   /** Age from which keys are fetched anew, in the background. */
   readonly refreshAfter: number;
+  /** Age from which keys are used no more before the issuer has been asked, as after a night without a token. */
+  readonly refreshBefore: number;
   /** Age up to which keys are used while the issuer cannot be asked. */
   readonly staleLimit: number;
-  /** Least time between two fetches because of an unknown key id. */
+  /** Least time between two fetches because of an unknown key id or a bad signature. */
   readonly coolDown: number;
   readonly firstPause: number;
   readonly longestPause: number;
@@ -49,6 +54,7 @@ const minute = 60_000;
 export const defaultTimes: IssuerTimes = {
   fetchTimeout: 3_000,
   refreshAfter: 5 * minute,
+  refreshBefore: 10 * minute,
   staleLimit: 60 * minute,
   coolDown: 10_000,
   firstPause: 1_000,
@@ -63,14 +69,17 @@ interface Loaded {
 }
 
 /** Candidates for one token are few: what a hostile key set adds costs no more than this many verifications. */
-const maxCandidates = 4;
+const maxCandidates = 10;
+const longestMessage = 500;
 
 /**
  * One issuer's metadata and keys: fetched once at a time, kept, fetched anew in the background, and used for a bounded
  * time when the issuer is away.
  */
-export function createIssuer({ policy, monotonicNow, onFailure, onLoaded, times }: IssuerOptions): Issuer {
-  const { fetchTimeout, refreshAfter, staleLimit, coolDown, firstPause, longestPause } = { ...defaultTimes, ...times };
+export function createIssuer(options: IssuerOptions): Issuer {
+  const { policy, monotonicNow, nextVersion, onFailure, onLoaded } = options;
+  const times = { ...defaultTimes, ...options.times };
+  const { refreshAfter, refreshBefore, staleLimit, coolDown, firstPause, longestPause } = times;
   let loaded: Loaded | undefined;
   let underWay: Promise<void> | undefined;
   let lastError: string | undefined;
@@ -84,13 +93,14 @@ export function createIssuer({ policy, monotonicNow, onFailure, onLoaded, times 
     underWay = fetchAll()
       .then(
         ({ issuer, keys }) => {
-          if (lastError !== undefined || !loaded) onLoaded(issuer, keys.length);
-          loaded = { issuer, keys, at: monotonicNow(), version: (loaded?.version ?? 0) + 1 };
+          if (lastError !== undefined || loaded?.keys.length !== keys.length) onLoaded(issuer, keys.length);
+          loaded = { issuer, keys, at: monotonicNow(), version: nextVersion() };
           lastError = undefined;
           pause = 0;
         },
         (error: unknown) => {
-          const message = (error as Error).message;
+          // an issuer's own words may be in it
+          const message = (error as Error).message.slice(0, longestMessage);
           if (message !== lastError) onFailure(message);
           lastError = message;
           pause = Math.min(Math.max(pause * 2, firstPause), longestPause);
@@ -104,8 +114,8 @@ export function createIssuer({ policy, monotonicNow, onFailure, onLoaded, times 
   }
 
   async function fetchAll(): Promise<{ issuer: string; keys: VerificationKey[] }> {
-    const signal = AbortSignal.timeout(fetchTimeout);
-    const transport = await readTransport(policy);
+    const signal = AbortSignal.timeout(times.fetchTimeout);
+    const transport = await readTransport(policy, signal);
     const metadata = await discover(policy, (url) => fetchDocument(url, transport, signal));
     const jwksUri = parseUrl(metadata.jwks_uri, policy);
     const response = await fetchDocument(jwksUri, transport, signal);
@@ -117,28 +127,23 @@ export function createIssuer({ policy, monotonicNow, onFailure, onLoaded, times 
 
   const age = (): number => (loaded ? monotonicNow() - loaded.at : Infinity);
 
-  function candidates(alg: string, kid: string | undefined): Readonly<VerificationKey>[] {
-    const matching = (loaded?.keys ?? []).filter(
-      (key) => key.algorithms.includes(alg) && (kid === undefined || key.kid === kid),
-    );
-    return matching.slice(0, maxCandidates);
+  function found(alg: string, kid: string | undefined, refusedBy: number | undefined): KeyLookup | undefined {
+    if (!loaded || loaded.version === refusedBy || age() > staleLimit) return undefined;
+    const { issuer, version, keys } = loaded;
+    const matching = keys.filter((key) => key.algorithms.includes(alg) && (kid === undefined || key.kid === kid));
+    if (matching.length === 0) return undefined;
+    return { outcome: 'found', issuer, version, keys: matching.slice(0, maxCandidates).map(({ key }) => key) };
   }
 
-  function found(alg: string, kid: string | undefined): KeyLookup | undefined {
-    const keys = candidates(alg, kid);
-    if (!loaded || keys.length === 0 || age() > staleLimit) return undefined;
-    return { outcome: 'found', issuer: loaded.issuer, version: loaded.version, keys: keys.map(({ jwk }) => jwk) };
-  }
-
-  async function lookUp(alg: string, kid: string | undefined): Promise<KeyLookup> {
+  async function lookUp(alg: string, kid: string | undefined, refusedBy?: number): Promise<KeyLookup> {
     if (age() > refreshAfter) {
       const refresh = load();
-      if (age() > staleLimit) await refresh;
+      if (age() > staleLimit || (age() > refreshBefore && lastError === undefined)) await refresh;
     }
-    const known = found(alg, kid);
+    const known = found(alg, kid, refusedBy);
     if (known) return known;
     if (age() > coolDown) await load();
-    const refetched = found(alg, kid);
+    const refetched = found(alg, kid, refusedBy);
     if (refetched) return refetched;
     // whoever cannot ask the issuer cannot know that it has no such key
     if (!loaded || lastError !== undefined || age() > staleLimit) {
@@ -153,24 +158,39 @@ export function createIssuer({ policy, monotonicNow, onFailure, onLoaded, times 
     warmUp: () => {
       if (!loaded) void load();
     },
-    status: () => ({
-      discovery: policy.discovery,
-      issuer: loaded?.issuer ?? null,
-      reachable: loaded !== undefined && lastError === undefined,
-      keys: loaded?.keys.length ?? 0,
-      age: loaded ? Math.floor(age() / 1_000) : null,
-      last_error: lastError ?? null,
-    }),
+    status: () => {
+      // so that it comes to life again without a token
+      if (lastError !== undefined || age() > refreshAfter) void load();
+      return {
+        discovery: policy.discovery,
+        issuer: loaded?.issuer ?? null,
+        reachable: loaded !== undefined && lastError === undefined,
+        keys: loaded?.keys.length ?? 0,
+        age: loaded ? Math.floor(age() / 1_000) : null,
+        last_error: lastError ?? null,
+      };
+    },
   };
 }
 
 /** The CA file is read for every fetch, so that a replaced one counts. */
-async function readTransport({ caFile, verifyCertificate }: IssuerPolicy): Promise<Transport> {
+async function readTransport({ caFile, verifyCertificate }: IssuerPolicy, signal: AbortSignal): Promise<Transport> {
   if (caFile === undefined) return { ca: undefined, verifyCertificate };
-  const ca = await readFile(caFile, 'utf8').catch((error: unknown) => {
+  const ca = await readFile(caFile, { encoding: 'utf8', signal }).catch((error: unknown) => {
     throw new FetchError(`$oidc_ca_file cannot be read: ${(error as Error).message}.`);
   });
+  // without a certificate in it the system's CAs would be trusted
+  if (!isCertificate(ca))
+    throw new FetchError(`$oidc_ca_file ${caFile} does not begin with a certificate in PEM form.`);
   return { ca, verifyCertificate };
+}
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).subject !== '';
+  } catch {
+    return false;
+  }
 }
 
 async function discover(
@@ -189,11 +209,10 @@ async function discover(
   } catch (error) {
     throw fetchErrorIn(error) ?? new FetchError(`${url.href} is no discovery document: ${(error as Error).message}.`);
   }
-  const expected = policy.issuer ?? policy.discovery.replace(/\/\.well-known\/[^/]+$/, '');
   // the same but for a final slash, which some issuers have in their name and not in the URL of their document
-  if (policy.issuer === undefined && metadata.issuer.replace(/\/$/, '') !== expected.replace(/\/$/, '')) {
+  if (policy.issuer === undefined && metadata.issuer.replace(/\/$/, '') !== policy.name.replace(/\/$/, '')) {
     throw new FetchError(
-      `${url.href} says that its issuer is ${metadata.issuer}, not ${expected}. Correct $oidc_discovery, or set $oidc_issuer to the issuer that the tokens name.`,
+      `${url.href} says that its issuer is ${metadata.issuer}, not ${policy.name}. Correct $oidc_discovery, or set $oidc_issuer to the issuer that the tokens name.`,
     );
   }
   return { issuer: policy.issuer ?? metadata.issuer, jwks_uri: metadata.jwks_uri };

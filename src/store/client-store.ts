@@ -14,6 +14,7 @@ interface ClientRow {
   api_client_id: string;
   name: string;
   is_admin: number;
+  enabled: number;
   created_at: number;
   updated_at: number;
 }
@@ -108,13 +109,16 @@ function createTransaction(transaction: Knex.Transaction, revision: number): Cli
     },
 
     async countOtherAdmins(id, now) {
-      // a client without any key authenticates with access tokens; one whose keys have all expired, not at all
+      // A client without any key authenticates with access tokens, one whose keys have all expired not at all. A bootstrap
+      // key is about to expire.
       const row = await transaction<ClientRow>('api_clients as client')
         .where('is_admin', true)
+        .andWhere('enabled', true)
         .whereNot('id', id)
         .whereRaw(
           `(not exists (select 1 from api_keys where client_id = client.id)
-            or exists (select 1 from api_keys where client_id = client.id and (expires_at is null or expires_at > ?)))`,
+            or exists (select 1 from api_keys where client_id = client.id and not is_bootstrap
+              and (expires_at is null or expires_at > ?)))`,
           [now],
         )
         .count({ count: '*' })
@@ -184,11 +188,12 @@ async function insertEvent(database: Knex, event: AuditEvent, revision: number |
   });
 }
 
-function toRow({ apiClientId, name, isAdmin, createdAt, updatedAt }: Omit<ApiClient, 'id'>): object {
+function toRow({ apiClientId, name, isAdmin, isEnabled, createdAt, updatedAt }: Omit<ApiClient, 'id'>): object {
   return {
     api_client_id: apiClientId,
     name,
     is_admin: isAdmin,
+    enabled: isEnabled,
     created_at: createdAt,
     updated_at: updatedAt,
   };
@@ -200,6 +205,7 @@ function withKeys(row: ClientRow, keys: readonly KeyRow[]): ClientWithKeys {
     apiClientId: row.api_client_id,
     name: row.name,
     isAdmin: Boolean(row.is_admin),
+    isEnabled: Boolean(row.enabled),
     createdAt: row.created_at,
     updatedAt: row.updated_at,
     keys: keys.map(toKey),

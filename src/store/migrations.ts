@@ -16,6 +16,7 @@ const migrations: readonly Migration[] = [
         table.text('api_client_id').notNullable().unique();
         table.text('name').notNullable();
         table.boolean('is_admin').notNullable();
+        table.boolean('enabled').notNullable();
         table.bigInteger('created_at').notNullable();
         table.bigInteger('updated_at').notNullable();
       })

@@ -140,7 +140,8 @@ suite('the documents', () => {
         const upstreams = all.filter((block) => block.startsWith('upstream')).join('\n');
         const locations = all.filter(isLocation).join('\n');
         const map = all.find((block) => block.startsWith('map')) ?? '';
-        return conf
+        const server = all.find((block) => block.startsWith('server')) ?? '';
+        return `${conf}\n${server}`
           .replace(/^map \$server_name \$api_keys_enabled \{[^}]*\}/m, map)
           .replace(
             /^upstream application/m,
@@ -152,6 +153,8 @@ suite('the documents', () => {
     try {
       assert.equal((await stack.ask('/status')).status, 200);
       assert.equal((await stack.ask('/statuses')).status, 401);
+      const internal = { key: stack.adminKey, headers: { Host: 'internal.example.com' } };
+      assert.equal((await stack.ask('/', internal)).json['reason'], 'authentication_disabled');
       assert.equal((await stack.ask('/reports/x')).status, 401);
       assert.equal((await stack.ask('/reports/x', { key: stack.adminKey })).status, 200);
       assert.deepEqual(stack.application.seen.at(-1)?.headers['x-client-name'], ['bootstrap']);

@@ -25,6 +25,7 @@ suite('/v1/management/api-clients', () => {
       api_client_entity_id: id,
       name: 'billing',
       is_admin: false,
+      enabled: true,
       has_api_key: true,
       api_key_expires_at: null,
     });
@@ -206,7 +207,7 @@ suite('/v1/management/api-clients', () => {
 });
 
 suite('the last administrator', () => {
-  test('is removed or demoted only by force', async () => {
+  test('is removed, disabled or demoted only by force', async () => {
     const stack = await startTestStack();
     try {
       const { json } = await stack.manage('POST', stack.adminKey, '', { json: { name: 'admin', is_admin: true } });
@@ -215,6 +216,7 @@ suite('the last administrator', () => {
       for (const [method, ask] of [
         ['DELETE', {}],
         ['PUT', { json: { is_admin: false } }],
+        ['PUT', { json: { enabled: false } }],
       ] as const) {
         const { status, json: problem } = await stack.manage(method, key, '/2', ask);
         assert.deepEqual([status, problem['reason']], [409, 'last_admin']);
@@ -223,6 +225,22 @@ suite('the last administrator', () => {
       assert.equal((await stack.manage('GET', key, '/2')).json['is_admin'], true);
       assert.equal((await stack.manage('DELETE', key, '/2?force=true')).status, 204);
       assert.equal((await stack.ask('/', { key })).status, 401);
+    } finally {
+      await stack.stop();
+    }
+  });
+
+  test('is not a bootstrap key, which expires, and not a disabled administrator', async () => {
+    const stack = await startTestStack();
+    try {
+      const admin = { name: 'admin', is_admin: true };
+      const { json } = await stack.manage('POST', stack.adminKey, '', { json: admin });
+      await stack.manage('POST', stack.adminKey, '', { json: { ...admin, enabled: false } });
+      for (const key of [stack.adminKey, json['token'] as string]) {
+        assert.equal((await stack.manage('DELETE', key, '/2')).json['reason'], 'last_admin');
+      }
+      await stack.manage('PUT', stack.adminKey, '/3', { json: { enabled: true } });
+      assert.equal((await stack.manage('DELETE', stack.adminKey, '/2')).status, 204);
     } finally {
       await stack.stop();
     }

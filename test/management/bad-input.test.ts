@@ -42,6 +42,8 @@ suite('bad input to the management API', () => {
     'a name with half a surrogate pair': ['a\ud800', /invisible or unassigned/],
     'a name with an emoji': ['robot 🤖', /emoji/],
     'a name with a heart of two code points': ['❤\ufe0f', /emoji/],
+    'a name that is filled up with what nobody sees': ['a\u3164', /invisible/],
+    'a name in another normal form': ['Zoe\u0308', /normal form C/],
     'a name that begins with a space': [' a', /begin or end with a space/],
     'a name that is a number': [7, /must be a string/],
     'a name that is null': [null, /must be a string/],
@@ -68,6 +70,18 @@ suite('bad input to the management API', () => {
     }
   });
 
+  test('an api_client_id that does not fit into a header whole is 400: two of them would be one for the application', async () => {
+    const fits = '語'.repeat(113);
+    const { status, json } = await post({ json: { api_client_id: fits } });
+    assert.equal(status, 201);
+    await stack.manage('DELETE', stack.adminKey, `/${String(json['id'])}`);
+    await expectProblem(
+      await post({ json: { api_client_id: `${fits}語` } }),
+      400,
+      /\/api_client_id has more than 1,024/,
+    );
+  });
+
   const bodies: Record<string, [string | Buffer, number, RegExp]> = {
     'no body': ['', 400, /empty/],
     'white space': [' \n', 400, /empty/],
@@ -79,8 +93,8 @@ suite('bad input to the management API', () => {
     null: ['null', 400, /must be a JSON object/],
     'an unknown member': ['{"name": "a", "is_root": true}', 400, /\/is_root.*not a member/],
     'a member with a slash and a tilde': ['{"a/b~c": 1}', 400, /\/a~1b~0c/],
-    'a __proto__': ['{"__proto__": {"is_admin": true}}', 400, /__proto__/],
-    'a nested __proto__': ['{"name": {"__proto__": 1}}', 400, /__proto__/],
+    'a __proto__': ['{"__proto__": {"is_admin": true}}', 400, /\/__proto__.*not a member/],
+    'a nested __proto__': ['{"name": {"__proto__": 1}}', 400, /\/name must be a string/],
     'a constructor': ['{"constructor": {"prototype": {"is_admin": true}}}', 400, /\/constructor/],
     'a flag that is a number': ['{"is_admin": 1}', 400, /\/is_admin.*true or false/],
     'a flag that is another word': ['{"is_admin": "yes"}', 400, /\/is_admin.*true or false/],

@@ -131,8 +131,8 @@ suite('a bad request', () => {
       '/_apigw/no-upstream',
       '/x/../_apigw/decision',
     ]) {
-      const { status, headers } = await stack.ask(path, { key: stack.adminKey });
-      assert.equal(status, 404);
+      const { status, headers, json } = await stack.ask(path, { key: stack.adminKey });
+      assert.deepEqual([status, json['reason']], [404, 'not_found']);
       assert.equal(headers['x-client-id'], undefined);
     }
   });
@@ -148,10 +148,24 @@ suite('a bad request', () => {
       '//livez/x',
       '/v1/management/../../x',
     ]) {
-      const { status } = await stack.ask(path);
-      assert.ok(status === 401 || status === 301, `${path}: ${status}`);
+      assert.equal((await stack.ask(path)).status, 401, path);
     }
     assert.deepEqual(stack.application.seen, []);
+  });
+
+  test('to the management API that breaks off, or has an unknown method, is a problem too', async () => {
+    const head = `/v1/management/api-clients HTTP/1.1\r\nHost: localhost\r\nAuthorization: apk ${stack.adminKey}\r\nConnection: close\r\n`;
+    const chunked = 'Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n';
+    for (const [request, expected] of [
+      [`POST ${head}${chunked}`, 400],
+      [`BREW ${head}\r\n`, 501],
+      [`PATCH ${head}\r\n`, 405],
+      [`PROPFIND ${head}\r\n`, 501],
+    ] as const) {
+      const answer = await stack.sendRaw(request);
+      assert.match(answer, new RegExp(`^HTTP/1\\.1 ${expected} `), answer);
+      assert.match(answer, /application\/problem\+json/);
+    }
   });
 
   test('OPTIONS without a credential is 401: preflights are not answered by default', async () => {

@@ -70,14 +70,14 @@ suite('the shipped nginx files', () => {
   });
 
   test('hand the gateway nothing that a client could have written, but its credential', () => {
-    for (const name of ['gateway', 'management']) {
+    for (const name of ['decision', 'management']) {
       const text = withoutComments(read(`snippets/${name}.conf`));
       const values = [...text.matchAll(/proxy_set_header\s+(\S+)\s+([^;]+);/g)].map(([, header, value]) => [
         header,
         value,
       ]);
       const fromClient = values.filter(([, value]) => value?.includes('$http_'));
-      const allowed = name === 'gateway' ? [] : ['Content-Type', 'Content-Encoding'];
+      const allowed = name === 'decision' ? [] : ['Content-Type', 'Content-Encoding'];
       assert.deepEqual(
         fromClient.map(([header]) => header),
         allowed,

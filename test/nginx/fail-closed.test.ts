@@ -3,6 +3,7 @@ import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
+import { addLocations } from '../support/settings.ts';
 import { startTestStack, until, type TestStack } from '../support/stack.ts';
 
 /** The longest time in milliseconds that a client waits for its refusal. */
@@ -157,6 +158,13 @@ suite('something else in the place of the gateway', () => {
           assert.equal(headers['content-type'], 'application/problem+json');
           assert.equal(json['status'], expected);
           assert.ok(duration < patience, `${duration} ms`);
+          await until('the log says why', () =>
+            stack
+              .accessLog()
+              .some(
+                ({ request_id, auth_reason }) => request_id === json['request_id'] && auth_reason === json['reason'],
+              ),
+          );
         }
         assert.deepEqual(stack.application.seen, []);
       } finally {
@@ -213,6 +221,22 @@ suite('a mistake in default.conf', () => {
     }
   });
 
+  test('a location that forgets the headers of the identity has them nevertheless', async () => {
+    const stack = await startTestStack({
+      edit: (conf) =>
+        addLocations(conf, '  location /bare { proxy_pass http://${if_granted}application; }   # protected'),
+    });
+    try {
+      await stack.ask('/bare', { key: stack.adminKey, headers: { 'X-Client-Id': 'spoofed', 'X-Auth-Method': 'jwt' } });
+      const seen = stack.application.seen.at(-1)?.headers;
+      assert.deepEqual([seen?.['x-client-name'], seen?.['x-auth-method']], [['bootstrap'], ['api_key']]);
+      assert.equal(seen?.['x-client-id']?.includes('spoofed'), false);
+      assert.equal(seen['authorization'], undefined);
+    } finally {
+      await stack.stop();
+    }
+  });
+
   for (const value of ['off', 'of', '""', 'false']) {
     test(`$api_keys_enabled ${value}: no key opens anything`, async () => {
       const stack = await startTestStack({ edit: (conf) => conf.replace('  default on;', `  default ${value};`) });
@@ -235,6 +259,9 @@ test('an application that is away is 502, not a refusal', async () => {
     await stack.application.close();
     const { status, json } = await stack.ask('/', { key: stack.adminKey });
     assert.deepEqual([status, json['reason']], [502, 'application_unavailable']);
+    await until('the log says why', () =>
+      stack.accessLog().some(({ auth_reason }) => auth_reason === 'application_unavailable'),
+    );
   } finally {
     await stack.stop();
   }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { after, before, suite, test } from 'node:test';
 import { promisify } from 'node:util';
+import { openTestDatabase } from '../support/database.ts';
 import { startTestStack, until, type TestStack } from '../support/stack.ts';
 
 const run = promisify(execFile);
@@ -138,6 +139,27 @@ suite('the flow of a new operator, by curl', () => {
     const managed = lines.find(({ method, path }) => method === 'DELETE' && path === '/v1/management/api-clients/1');
     assert.equal(managed?.['client_name'], 'admin-secure-key');
     assert.doesNotMatch(JSON.stringify(lines), /hunter2|apk /);
+  });
+
+  test('a credential in a path is in no log and in no audit event', async () => {
+    const token = `eyJhbGciOiJSUzI1NiJ9.${Buffer.from('{"sub":"abc123"}').toString('base64url')}.c2lnbmF0dXJl`;
+    const paths = [`/keys/${secondKey}/x`, `/keys/${secondKey.replace('.', '%2E')}`, `/keys/${token}`];
+    for (const path of paths) {
+      await curl(...authorization(secondKey), `${stack.url}${path}`);
+      await curl(...authorization(secondKey), `${stack.url}/v1/management/api-clients${path}`);
+    }
+    await until('the requests are logged', () => {
+      const logged = stack.accessLog().map(({ path }) => path);
+      return logged.filter((path) => path === '/keys/[redacted]').length === paths.length;
+    });
+    const [secret = '-', payload = '-'] = [secondKey.split('.')[1], token.split('.')[1]];
+    const database = openTestDatabase(stack.stateDir);
+    const stored: unknown = await database('audit_events').select('details');
+    await database.destroy();
+    for (const text of [JSON.stringify(stack.accessLog()), stack.output(), JSON.stringify(stored)]) {
+      assert.ok(!text.includes(secret) && !text.includes(payload), text);
+    }
+    assert.match(JSON.stringify(stored), /keys\/\[redacted\]/);
   });
 
   test('the request id is the same in nginx, gateway, problem and answer, and reaches the application', async () => {

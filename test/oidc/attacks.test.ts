@@ -1,18 +1,26 @@
 import assert from 'node:assert/strict';
+import { request } from 'node:http';
+import { join } from 'node:path';
 import { createHmac, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { after, before, suite, test } from 'node:test';
 import { inspect } from 'node:util';
 import { makeToken, startHostileIssuer, weakKeys, type HostileIssuer } from '../support/hostile-issuer.ts';
-import { addLocations, setSettings } from '../support/settings.ts';
-import { startTestStack, type TestStack } from '../support/stack.ts';
+import { addLocations, locationWithPolicy, setSettings } from '../support/settings.ts';
+import { startTestStack, until, type TestStack } from '../support/stack.ts';
 
 const audience = 'https://api.example.com';
-const claimLocation = (path: string, claim: string) => `
-  location /${path}/ {   # protected
-    set $oidc_client_id_claim '${claim}';
-    proxy_pass http://\${if_granted}application;
-    include snippets/proxy.conf;
-  }`;
+/** A location with a whole policy of its own, as the server's but for these headers. */
+const withClaims = (name: string, headers: Readonly<Record<string, string>>) =>
+  locationWithPolicy(
+    name,
+    {
+      'Open-Id-Connect-Enabled': 'on',
+      'Oidc-Discovery': '$oidc_discovery',
+      'Oidc-Audience': audience,
+      ...headers,
+    },
+    'nothing',
+  ).replace("'$oidc_discovery'", '$oidc_discovery');
 
 suite('a token that must not be accepted', () => {
   let issuer: HostileIssuer;
@@ -25,12 +33,16 @@ suite('a token that must not be accepted', () => {
         addLocations(
           setSettings(conf, { open_id_connect_enabled: 'on', oidc_discovery: issuer.url, oidc_audience: audience }),
           [
-            claimLocation('url', 'https://ns.example/client'),
-            claimLocation('dotted', 'realm_access.clients.0'),
-            claimLocation('array', '["a.b", "c"]'),
-            claimLocation('proto', '__proto__'),
-            claimLocation('inherited', 'constructor.name'),
-            '  location /rules/ {   # protected\n    set $oidc_required_claims "repository_owner_id=123 groups=ops";\n    proxy_pass http://${if_granted}application;\n    include snippets/proxy.conf;\n  }',
+            withClaims('url', { 'Oidc-Client-Id-Claim': 'https://ns.example/client' }),
+            withClaims('dotted', { 'Oidc-Client-Id-Claim': 'realm_access.clients.0' }),
+            withClaims('array', { 'Oidc-Client-Id-Claim': '["a.b", "c"]' }),
+            withClaims('proto', { 'Oidc-Client-Id-Claim': '__proto__' }),
+            withClaims('inherited', { 'Oidc-Client-Id-Claim': 'constructor.name' }),
+            withClaims('named', { 'Oidc-Client-Name-Claim': 'name' }),
+            locationWithPolicy('rules', { 'Oidc-Required-Claims': 'repository_owner_id=123 groups=ops' }),
+            locationWithPolicy('umlaut', { 'Oidc-Required-Claims': 'team=Zoë' }),
+            locationWithPolicy('big', { 'Oidc-Required-Claims': 'owner=9007199254740993' }),
+            locationWithPolicy('scoped', { 'Oidc-Required-Scopes': 'orders.read' }),
           ].join('\n'),
         ),
     });
@@ -295,6 +307,7 @@ suite('a token that must not be accepted', () => {
       { typ: 'Offline' },
       { token_use: 'id' },
       { events: { 'http://schemas.openid.net/event/backchannel-logout': {} } },
+      { typ: 'Bearer', events: { 'http://schemas.openid.net/event/backchannel-logout': {} } },
     ]) {
       await expectRefusal(good(member), 'not_an_access_token');
     }
@@ -305,16 +318,48 @@ suite('a token that must not be accepted', () => {
     }
   });
 
-  test('has 16 KB and more, or deep JSON', async () => {
-    // 15 KB pass the headers of nginx, so that the gateway decides
-    assert.equal((await ask(good({ filler: 'x'.repeat(10_000) }))).status, 200);
-    const deep = `${JSON.stringify(claims()).slice(0, -1)},"a":${'['.repeat(4_000)}${']'.repeat(4_000)}}`;
-    assert.ok([200, 401].includes((await ask(makeToken(header(), deep, issuer.rsa))).status));
-    const large = await stack.sendRaw(
-      `GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${good({ filler: 'x'.repeat(13_000) })}\r\nConnection: close\r\n\r\n`,
-    );
-    assert.match(large, /^HTTP\/1\.1 431 /);
+  test('has more than 16 KB', async () => {
+    const length = good({ filler: '' }).length;
+    // three bytes of the payload are four characters of the token
+    const filled = (characters: number) => good({ filler: 'x'.repeat(Math.floor(((characters - length) * 3) / 4)) });
+    // nginx takes header lines up to 16 KB, so that its answer comes first at the front door
+    assert.equal((await ask(filled(15_000))).status, 200);
+    assert.equal((await ask(filled(17_000))).status, 431);
+    assert.equal(await decide(filled(16_300)), 'granted');
+    assert.equal(await decide(filled(16_500)), 'token_too_large');
   });
+
+  test('has JSON nested deeper than any token is', async () => {
+    const nested = (depth: number) =>
+      makeToken(
+        header(),
+        `${JSON.stringify(claims()).slice(0, -1)},"a":${'['.repeat(depth)}${']'.repeat(depth)}}`,
+        issuer.rsa,
+      );
+    assert.equal((await ask(nested(20))).status, 200);
+    for (const depth of [40, 4_000]) await expectRefusal(nested(depth), 'malformed_token');
+  });
+
+  /** What nginx is told: the reason, or that the decision is granted. */
+  const decide = (token: string) =>
+    new Promise<unknown>((resolve, reject) => {
+      const call = request({
+        socketPath: join(stack.stack.runDir, 'decision.sock'),
+        path: '/decision',
+        agent: false,
+        headers: {
+          Authorization: `Bearer ${token}`,
+          'X-Policy-Open-Id-Connect-Enabled': 'on',
+          'X-Policy-Oidc-Discovery': issuer.url,
+          'X-Policy-Oidc-Audience': audience,
+        },
+      });
+      call.on('error', reject);
+      call.on('response', ({ headers }) => {
+        resolve(headers['x-auth-reason'] ?? headers['x-auth-decision']);
+      });
+      call.end();
+    });
 
   const clientIds: unknown[] = [
     undefined,
@@ -382,10 +427,68 @@ suite('a token that must not be accepted', () => {
     assert.equal(status, 401);
   });
 
-  test('has a name with line ends: the application gets it encoded', async () => {
-    const { status } = await ask(good({ name: 'x' }));
-    assert.equal(status, 200);
-    assert.deepEqual(stack.application.seen.at(-1)?.headers['x-client-name'], ['abc123']);
+  test("has a name with line ends, or none: the application gets the API client's", async () => {
+    for (const name of ['x\r\nX-Client-Id: admin', 'x\u0000', '', 7.5, {}, 'x'.repeat(1_025), undefined]) {
+      assert.equal((await ask(good({ name }), '/named/')).status, 200);
+      assert.deepEqual(stack.application.seen.at(-1)?.headers['x-client-name'], ['registered']);
+      assert.deepEqual(stack.application.seen.at(-1)?.headers['x-client-id'], ['abc123']);
+    }
+    assert.equal((await ask(good({ name: 'Zoë' }), '/named/')).status, 200);
+    assert.deepEqual(stack.application.seen.at(-1)?.headers['x-client-name'], ['Zo%C3%AB']);
+  });
+
+  test('has a scope that only looks like the required one', async () => {
+    for (const member of [
+      ...[{}, { scope: '' }, { scope: 'orders.reader' }, { scope: 'xorders.read' }, { scope: 'orders' }],
+      ...[
+        { scope: 'orders,orders.read' },
+        { scope: 7 },
+        { scope: [['orders.read']] },
+        { scope: 'x', scp: 'orders.read' },
+      ],
+    ]) {
+      const { status, json } = await ask(good(member), '/scoped/');
+      assert.deepEqual([status, json['reason']], [403, 'insufficient_scope'], JSON.stringify(member));
+    }
+    for (const member of [{ scope: 'a orders.read' }, { scope: ['orders.read'] }, { scp: 'orders.read b' }]) {
+      assert.equal((await ask(good(member), '/scoped/')).status, 200, JSON.stringify(member));
+    }
+  });
+
+  test('has a number that only rounds to the required one, or lacks what is beyond ASCII', async () => {
+    const rounded = `${JSON.stringify(claims()).slice(0, -1)},"owner":9007199254740992}`;
+    assert.equal((await ask(makeToken(header(), rounded, issuer.rsa), '/big/')).status, 403);
+    assert.equal((await ask(good({ owner: '9007199254740993' }), '/big/')).status, 200);
+    assert.equal((await ask(good({ team: 'Zoe' }), '/umlaut/')).status, 403);
+    assert.equal((await ask(good({ team: 'Zoë' }), '/umlaut/')).status, 200);
+  });
+
+  test('lacks something, and its client is not registered: what it lacks is said first, and logged with its issuer', async () => {
+    const { json } = await ask(good({ sub: 'nobody' }), '/scoped/');
+    assert.equal(json['reason'], 'insufficient_scope');
+    await until('it is logged', () =>
+      new RegExp(
+        `"reason":"insufficient_scope","request_id":"${String(json['request_id'])}","issuer":"${issuer.url}","kid":"rsa","client_id":"nobody"`,
+      ).test(stack.output()),
+    );
+  });
+
+  test('is of a client that is disabled, until it is enabled again', async () => {
+    const { json } = await stack.manage('POST', stack.adminKey, '', { json: { api_client_id: 'pausing' } });
+    const token = good({ sub: 'pausing' });
+    const statuses = async () => [
+      (await ask(token)).json['reason'],
+      (await stack.ask('/', { key: json['token'] as string })).json['reason'],
+      (await ask(token, '/v1/management/api-clients')).json['reason'],
+    ];
+    assert.deepEqual(await statuses(), [undefined, undefined, 'admin_required']);
+    const put = (enabled: boolean) =>
+      stack.manage('PUT', stack.adminKey, `/${String(json['id'])}`, { json: { enabled } });
+    assert.equal((await put(false)).json['enabled'], false);
+    assert.deepEqual(await statuses(), ['client_disabled', 'client_disabled', 'client_disabled']);
+    assert.equal((await stack.ask('/', { key: `${String(json['id'])}.${'A'.repeat(64)}` })).status, 401);
+    await put(true);
+    assert.deepEqual(await statuses(), [undefined, undefined, 'admin_required']);
   });
 
   test('causes no fetch of its own: all of these asked the issuer a few times only', () => {

@@ -1,23 +1,34 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { RequestListener } from 'node:http';
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { dirname, join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
-import type { IssuerPolicy } from '../../src/auth/policy.ts';
+import { createTokenVerifier } from '../../src/auth/access-token.ts';
+import {
+  createPolicyCompiler,
+  policySettings,
+  type IssuerPolicy,
+  type PolicySource,
+  type TokenPolicy,
+} from '../../src/auth/policy.ts';
 import { createIssuer, defaultTimes, type Issuer } from '../../src/oidc/issuer.ts';
 import { makeToken, startHostileIssuer, type HostileIssuer } from '../support/hostile-issuer.ts';
 import { setSettings } from '../support/settings.ts';
-import { startTestStack, until, type TestStack } from '../support/stack.ts';
+import { makeTempDir, startTestStack, until, type TestStack } from '../support/stack.ts';
 
 const minute = 60_000;
 
 /** An Issuer whose clock is turned by hand, against a real server. */
 function follow(hostile: HostileIssuer, change: Partial<IssuerPolicy> = {}) {
   let time = 0;
+  let version = 0;
   const failures: string[] = [];
   const policy: IssuerPolicy = {
     key: '',
     discovery: `${hostile.url}/.well-known/openid-configuration`,
+    name: hostile.url,
     issuer: undefined,
     verifyCertificate: true,
     caFile: undefined,
@@ -27,6 +38,7 @@ function follow(hostile: HostileIssuer, change: Partial<IssuerPolicy> = {}) {
   const issuer = createIssuer({
     policy,
     monotonicNow: () => time,
+    nextVersion: () => ++version,
     onFailure: (message) => failures.push(message),
     onLoaded: () => undefined,
     times: { fetchTimeout: 500 },
@@ -40,6 +52,22 @@ function follow(hostile: HostileIssuer, change: Partial<IssuerPolicy> = {}) {
     fetches: () => hostile.asked.get('/.well-known/openid-configuration') ?? 0,
   };
 }
+
+const tokenPolicy: TokenPolicy = {
+  id: 'policy',
+  issuer: {
+    ...{ key: '', discovery: '', name: '', issuer: undefined, caFile: undefined },
+    ...{ verifyCertificate: true, allowInsecureHttp: true },
+  },
+  audiences: ['api'],
+  clientIdClaim: ['sub'],
+  clientNameClaim: ['sub'],
+  algorithms: ['RS256'],
+  requiredClaims: [],
+  requiredScopes: [],
+  clockTolerance: 30,
+  maxLifetime: 86_400,
+};
 
 const lookUp = async (issuer: Issuer, kid = 'rsa') => (await issuer.lookUp('RS256', kid)).outcome;
 const answer =
@@ -140,7 +168,14 @@ suite('the keys of an issuer', () => {
       { kty: 'RSA', kid: 'rsa', n, e, key_ops: ['encrypt'] },
       { kty: 'RSA', kid: 'rsa', n, e, alg: 'HS256' },
       { kty: 'EC', kid: 'rsa', crv: 'secp256k1', x: 'AA', y: 'AA' },
+      { kty: 'EC', kid: 'rsa', crv: 'P-256', x: 'AA', y: 'AA' },
       { kty: 'new', kid: 'rsa' },
+      { kty: 'RSA', kid: 'rsa', n, e: 'AQ' },
+      { kty: 'RSA', kid: 'rsa', n, e: 'AQAC' },
+      { kty: 'RSA', kid: 'rsa', n: Buffer.alloc(256, 0xfe).toString('base64url'), e },
+      { kty: 'RSA', kid: 'rsa', n: Buffer.alloc(1_025, 0xff).toString('base64url'), e },
+      { kty: 'RSA', kid: 'rsa', n, e: Buffer.alloc(9, 0xff).toString('base64url') },
+      { kty: 'RSA', kid: 'rsa', n, e, alg: 'RS512' },
     ];
     hostile.behave('/jwks', answer(200, JSON.stringify({ keys: [...useless, ...hostile.keys.jwks] })));
     const { issuer } = follow(hostile);
@@ -148,8 +183,106 @@ suite('the keys of an issuer', () => {
     assert.equal(lookup.outcome === 'found' && lookup.keys.length, 1);
     hostile.behave('/jwks', answer(200, JSON.stringify({ keys: useless })));
     const other = follow(hostile);
-    assert.equal(await lookUp(other.issuer), 'unavailable');
-    assert.match(other.failures.join(), /None of the 11 keys of the JWK set can verify a signature/);
+    assert.equal(await lookUp(other.issuer), 'unknown');
+    assert.deepEqual([other.failures, other.issuer.status().reachable], [[], true]);
+  });
+
+  test('that their issuer has withdrawn are gone: an empty key set is an answer, not an outage', async () => {
+    recover();
+    const { issuer, pass } = follow(hostile);
+    assert.equal(await lookUp(issuer), 'found');
+    hostile.behave('/jwks', answer(200, '{"keys":[]}'));
+    pass(defaultTimes.refreshBefore + 1);
+    assert.equal(await lookUp(issuer), 'unknown');
+    assert.deepEqual([issuer.status().reachable, issuer.status().keys], [true, 0]);
+  });
+
+  test('are asked for before they are used when nobody has needed them for long', async () => {
+    recover();
+    const { issuer, pass, fetches } = follow(hostile);
+    await lookUp(issuer);
+    const before = issuer.version();
+    pass(defaultTimes.refreshBefore + 1);
+    const lookup = await issuer.lookUp('RS256', 'rsa');
+    assert.equal(lookup.outcome === 'found' && lookup.version !== before, true);
+    assert.equal(fetches(), 2);
+  });
+
+  test('come back to life by being looked at, without a token', async () => {
+    recover();
+    hostile.behave('/jwks', answer(500, ''));
+    const { issuer, pass } = follow(hostile);
+    assert.equal(await lookUp(issuer), 'unavailable');
+    hostile.behave('/jwks', undefined);
+    pass(defaultTimes.firstPause);
+    await until('it is reachable', () => issuer.status().reachable);
+  });
+
+  test('may change under the same id, or have none: a bad signature asks once more, and the flood of them rarely', async () => {
+    recover();
+    const { issuer, pass, fetches } = follow(hostile);
+    const verify = createTokenVerifier({ findKeys: () => issuer, now: Date.now });
+    const policy = { ...tokenPolicy, issuer: { ...tokenPolicy.issuer, discovery: hostile.url } };
+    const sign = (key: KeyObject, kid?: string) => {
+      const now = Math.floor(Date.now() / 1000);
+      const head = { alg: 'RS256', ...(kid && { kid }) };
+      return makeToken(head, { iss: hostile.url, aud: 'api', sub: 'x', iat: now, exp: now + 60 }, key);
+    };
+    const outcome = async (token: string) => {
+      const result = await verify(policy, token);
+      return result.outcome === 'rejected' ? result.reason : result.outcome;
+    };
+    const old = sign(hostile.rsa, 'rsa');
+    assert.equal(await outcome(old), 'verified');
+
+    const next = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    const jwk = { ...next.publicKey.export({ format: 'jwk' }), kid: 'rsa', use: 'sig' };
+    hostile.behave('/jwks', answer(200, JSON.stringify({ keys: [jwk] })));
+    assert.equal(await outcome(sign(next.privateKey, 'rsa')), 'bad_signature');
+    assert.equal(fetches(), 1);
+    pass(defaultTimes.coolDown + 1);
+    assert.equal(await outcome(sign(next.privateKey, 'rsa')), 'verified');
+    assert.equal(fetches(), 2);
+    // remembered under keys that are gone
+    assert.equal(await outcome(old), 'bad_signature');
+    await Promise.all(Array.from({ length: 200 }, () => outcome(sign(hostile.rsa, 'rsa'))));
+    assert.equal(fetches(), 2);
+
+    hostile.behave('/jwks', answer(500, ''));
+    pass(defaultTimes.coolDown + 1);
+    assert.equal(await outcome(sign(hostile.rsa)), 'unavailable');
+    assert.equal(await outcome(sign(hostile.rsa, 'rsa')), 'bad_signature');
+    assert.equal(await outcome(sign(next.privateKey)), 'verified');
+  });
+
+  test('are those of the issuer that the document names, a final slash included', async () => {
+    recover();
+    hostile.behave(
+      '/.well-known/openid-configuration',
+      answer(200, JSON.stringify({ issuer: `${hostile.url}/`, jwks_uri: `${hostile.url}/jwks` })),
+    );
+    const lookup = await follow(hostile).issuer.lookUp('RS256', 'rsa');
+    assert.equal(lookup.outcome === 'found' && lookup.issuer, `${hostile.url}/`);
+  });
+
+  test('are remembered for each way to speak to their issuer on its own', () => {
+    const compile = createPolicyCompiler({ allowInsecureHttp: false });
+    const keyOf = (settings: Partial<PolicySource>) => compile({ ...shipped, ...settings }).tokens?.issuer.key;
+    const shipped = {
+      ...(Object.fromEntries(policySettings.map((setting) => [setting, ''])) as PolicySource),
+      open_id_connect_enabled: 'on',
+      oidc_discovery: 'https://issuer.example',
+      oidc_audience: 'api',
+    };
+    const keys = [
+      keyOf({}),
+      keyOf({ oidc_issuer: 'x' }),
+      keyOf({ oidc_ssl_verify: 'no' }),
+      keyOf({ oidc_ca_file: '/ca.pem' }),
+      keyOf({ oidc_discovery: 'https://other.example' }),
+    ];
+    assert.equal(new Set(keys).size, keys.length);
+    assert.equal(keyOf({ oidc_audience: 'other' }), keys[0]);
   });
 
   test('with one key id may be several; only a few are tried', async () => {
@@ -160,7 +293,7 @@ suite('the keys of an issuer', () => {
     );
     const { issuer } = follow(hostile);
     const lookup = await issuer.lookUp('RS256', 'rsa');
-    assert.equal(lookup.outcome === 'found' && lookup.keys.length, 4);
+    assert.equal(lookup.outcome === 'found' && lookup.keys.length, 10);
   });
 
   const html = answer(200, '<html></html>', { 'Content-Type': 'text/html' });
@@ -240,6 +373,14 @@ suite('the keys of an issuer', () => {
     const missing = follow(tls, { caFile: '/nowhere.pem' });
     assert.equal(await lookUp(missing.issuer), 'unavailable');
     assert.match(missing.failures.join(), /\$oidc_ca_file cannot be read/);
+    for (const text of ['', 'garbage', '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n']) {
+      const caFile = join(makeTempDir(), 'ca.pem');
+      writeFileSync(caFile, text);
+      const useless = follow(tls, { caFile });
+      assert.equal(await lookUp(useless.issuer), 'unavailable');
+      assert.match(useless.failures.join(), /\$oidc_ca_file .* does not begin with a certificate/);
+      rmSync(dirname(caFile), { recursive: true });
+    }
     const otherName = follow(tls, {
       caFile: tls.caFile,
       discovery: `${tls.url.replace('localhost', '127.0.0.1')}/.well-known/openid-configuration`,
@@ -312,8 +453,8 @@ suite('an issuer in trouble, behind the real proxy', () => {
   test('says what is wrong at /readyz and in the log, and is asked again by itself', async () => {
     const { status, json } = await stack.ask('/readyz');
     assert.equal(status, 200);
-    const state = json['open_id_connect'] as Record<string, unknown>;
-    assert.equal(state['reachable'], false);
+    const [state] = (json['open_id_connect'] as { issuers: Record<string, unknown>[] }).issuers;
+    assert.equal(state?.['reachable'], false);
     assert.match(state['last_error'] as string, /sends more than 262144 bytes/);
     assert.match(stack.output(), /issuer: .*sends more than 262144 bytes/);
     hostile.behave('/jwks', undefined);

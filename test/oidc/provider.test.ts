@@ -7,6 +7,32 @@ import { freePorts, startTestStack, until, type TestStack } from '../support/sta
 const algorithms: Algorithm[] = ['RS256', 'ES256', 'EdDSA'];
 const audiences = algorithms.map(audienceOf).join(' ');
 
+const examples = [
+  'location = /status',
+  'include snippets/strict-paths.conf;',
+  ...['admin', 'partner', 'orders'].flatMap((name) => [`location = /_apigw/decision/${name}`, `location ~* ^/${name}`]),
+];
+
+/** Locations with the partner's policy that send the request on inside nginx, and one with a location of its own. */
+const insideRedirects = `
+  location ~* ^/partner-rewrites/(.*) {   # protected
+    auth_request /_apigw/decision/partner;
+    rewrite ^/partner-rewrites(/.*) $1 last;
+  }
+  location ^~ /partner-tries/ {   # protected
+    auth_request /_apigw/decision/partner;
+    root /nonexistent;
+    try_files $uri /v1/management/api-clients;
+  }
+  location ^~ /partner-nested/ {   # protected
+    auth_request /_apigw/decision/partner;
+    proxy_pass http://\${if_granted}application;
+    location ~ [.]csv$ {   # protected
+      proxy_pass http://\${if_granted}application;
+    }
+  }
+`;
+
 suite('access tokens of a real OpenID Provider', () => {
   let provider: RealProvider;
   let partner: RealProvider;
@@ -18,9 +44,9 @@ suite('access tokens of a real OpenID Provider', () => {
     stack = await startTestStack({
       env: { OIDC_ALLOW_INSECURE_HTTP: 'true' },
       edit: (conf) => {
-        const examples = ['location = /status', 'location /admin/', 'location /partner/', 'location /orders/'];
         const locations = examples
           .map((head) => example(conf, head))
+          .concat(insideRedirects)
           .join('\n')
           .replace('https://login.partner.example', partner.url)
           .replace('https://api.example.com/partner', `"${audiences}"`);
@@ -128,6 +154,41 @@ suite('access tokens of a real OpenID Provider', () => {
     assert.equal((await stack.ask('/partner/x', { key: stack.adminKey })).status, 401);
   });
 
+  test('open nothing else where their location sends the request on inside nginx', async () => {
+    const theirs = bearer(await partner.token('RS256'));
+    const ours = bearer(await provider.token('RS256'));
+    for (const path of ['/partner-rewrites/v1/management/api-clients', '/partner-tries/x']) {
+      assert.equal((await stack.ask(path, theirs)).status, 401, path);
+    }
+    assert.equal((await stack.ask('/partner-rewrites/x', theirs)).status, 401);
+    assert.equal((await stack.ask('/partner-rewrites/admin/x', ours)).status, 200);
+    assert.equal((await stack.ask('/partner-nested/x.csv', ours)).status, 401);
+    assert.equal((await stack.ask('/partner-nested/x.csv', theirs)).status, 200);
+    assert.deepEqual(stack.application.seen.at(-1)?.headers['x-client-id'], ['abc123']);
+  });
+
+  for (const path of [
+    ...['/ADMIN/x', '/Admin', '/%61dmin/x', '/x/../admin/x', '//admin/x', '/x/..;/admin/x', '/admin;v=1/x'],
+    ...['/x/..%2fadmin/x', '/x%2F..%2Fadmin/x', '/x/..%5cadmin/x', '/x\\..\\admin/x', '/x/%252e%252e/admin/x'],
+    ...['/x/%2e%2e/admin/x', '/./admin/x', '/x/..', '/admin%00/x'],
+  ]) {
+    test(`do not reach an admin-only location without is_admin as ${path}`, async () => {
+      const before = stack.application.seen.length;
+      const answer = await stack.ask(path, bearer(await provider.token('RS256', 'ordinary')));
+      assert.ok([400, 403].includes(answer.status), `${path}: ${answer.status}`);
+      assert.match(answer.headers['content-type'] ?? '', /problem\+json/);
+      assert.equal(stack.application.seen.length, before);
+    });
+  }
+
+  test('find plain paths open where ambiguous ones are refused', async () => {
+    const ordinary = bearer(await provider.token('RS256', 'ordinary'));
+    for (const path of ['/x.y/..z/a...b', '/x?redirect=%2Fa;b//c/../d', '/caf%C3%A9/a+b/a%20b']) {
+      assert.equal((await stack.ask(path, ordinary)).status, 200, path);
+      assert.equal(stack.application.seen.at(-1)?.url, path);
+    }
+  });
+
   test('are not asked for on the public exact path', async () => {
     assert.equal((await stack.ask('/status')).status, 200);
     assert.equal((await stack.ask('/status/x')).status, 401);
@@ -135,33 +196,44 @@ suite('access tokens of a real OpenID Provider', () => {
 
   test('need an issuer whose state /readyz tells in words', async () => {
     const { json } = await stack.ask('/readyz');
-    const state = json['open_id_connect'] as Record<string, unknown>;
-    assert.deepEqual(
-      [state['issuer'], state['reachable'], state['keys'], state['last_error']],
-      [provider.url, true, 3, null],
-    );
-    assert.equal(typeof state['age'], 'number');
+    const { issuers } = json['open_id_connect'] as { issuers: Record<string, unknown>[] };
+    for (const { url } of [provider, partner]) {
+      const state = issuers.find(({ issuer }) => issuer === url);
+      assert.deepEqual([state?.['reachable'], state?.['keys'], state?.['last_error']], [true, 3, null]);
+      assert.equal(typeof state?.['age'], 'number');
+    }
   });
 
   test('are refused in the log by reason, issuer and key id, never by their text', async () => {
     const token = await provider.token('RS256');
     const forged = `${token.slice(0, -8)}AAAAAAAA`;
     assert.equal((await stack.ask('/', bearer(forged))).status, 401);
-    await until('it is logged', () => /"kid":"first-RS256","msg":"Invalid token: bad_signature"/.test(stack.output()));
-    assert.ok(stack.output().includes(`"discovery":"${provider.url}/.well-known/openid-configuration"`));
+    const logged = `"issuer":"${provider.url}","kid":"first-RS256","msg":"Invalid token: bad_signature"`;
+    await until('it is logged', () => stack.output().includes(logged));
     const signature = token.split('.')[2] ?? '-';
     assert.equal(stack.output().includes(signature.slice(0, 40)), false);
   });
 
-  test('work on while the issuer is away, new keys do not, and all is well when it is back', async () => {
+  test('work on while the issuer is away, new keys are 503, and all is well when it is back', async () => {
     const token = await provider.token('ES256');
+    await provider.rotate();
+    const fresh = await provider.token('ES256');
     await provider.stop();
     assert.equal((await stack.ask('/', bearer(token))).status, 200);
-    await provider.start();
+    // 401 as long as the gateway has asked the issuer lately, and therefore knows its keys
     await until(
-      'a new token works',
-      async () => (await stack.ask('/', bearer(await provider.token('ES256')))).status === 200,
+      'the gateway wants to ask the issuer',
+      async () => {
+        const { status, json } = await stack.ask('/', bearer(fresh));
+        assert.ok([401, 503].includes(status), String(status));
+        return json['reason'] === 'issuer_unavailable';
+      },
+      20_000,
     );
+    assert.equal((await stack.ask('/', bearer(token))).status, 200);
+    await provider.start();
+    await until('a new key works', async () => (await stack.ask('/', bearer(fresh))).status === 200);
+    assert.equal((await stack.ask('/', bearer(token))).status, 401);
   });
 });
 
@@ -180,7 +252,14 @@ suite('keys that change', () => {
       edit: (conf) =>
         addLocations(
           setSettings(conf, settings),
-          '  location /keys/ {   # protected\n    set $api_keys_enabled on;\n    proxy_pass http://${if_granted}application;\n    include snippets/proxy.conf;\n  }',
+          `  location = /_apigw/decision/keys {
+    include snippets/decision.conf;
+    proxy_set_header X-Policy-Api-Keys-Enabled on;
+  }
+  location /keys/ {   # protected
+    auth_request /_apigw/decision/keys;
+    proxy_pass http://\${if_granted}application;
+  }`,
         ),
     });
     try {
@@ -190,6 +269,7 @@ suite('keys that change', () => {
       const unregistered = await stack.ask('/', bearer(await provider.token('RS256')));
       assert.equal(unregistered.status, 403);
       const old = await provider.token('RS256');
+      assert.equal((await stack.ask('/', bearer(old))).status, 403);
       await provider.rotate();
       const fresh = await provider.token('RS256');
       // within the cool-down the new key is unknown; it is found by one fetch after that

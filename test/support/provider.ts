@@ -65,7 +65,11 @@ export async function startProvider(port: number, clients: readonly string[]): P
   async function request(client: string, parameters: Record<string, string>): Promise<string> {
     const response = await fetch(`${url}/token`, {
       method: 'POST',
-      headers: { Authorization: `Basic ${Buffer.from(`${client}:test-client-password`).toString('base64')}` },
+      // the server may be stopped and started before the next one
+      headers: {
+        Connection: 'close',
+        Authorization: `Basic ${Buffer.from(`${client}:test-client-password`).toString('base64')}`,
+      },
       body: new URLSearchParams({ grant_type: 'client_credentials', ...parameters }),
     });
     const body = (await response.json()) as { access_token?: string };

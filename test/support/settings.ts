@@ -14,10 +14,29 @@ export function addLocations(conf: string, locations: string): string {
   return conf.replace('  location / {   # protected', () => `${locations}\n  location / {   # protected`);
 }
 
-/** The example of default.conf that begins with this line, as it is when its comment signs are removed. */
+/** A location that asks the gateway with these headers, beside the server's policy or in its place. */
+export function locationWithPolicy(name: string, headers: Readonly<Record<string, string>>, basis = 'server'): string {
+  const lines = Object.entries(headers).map(
+    ([header, value]) => `    proxy_set_header X-Policy-${header} '${value}';\n`,
+  );
+  return `
+  location = /_apigw/decision/${name} {
+    include snippets/decision.conf;
+    ${basis === 'server' ? 'include snippets/policy.conf;' : ''}
+${lines.join('')}  }
+  location /${name}/ {   # protected
+    auth_request /_apigw/decision/${name};
+    proxy_pass http://\${if_granted}application;
+    include snippets/proxy.conf;
+  }
+`;
+}
+
+/** The example of default.conf that begins so, a block or one directive, as it is when its comment signs are removed. */
 export function example(conf: string, head: string): string {
   const start = conf.indexOf(`  # ${head}`);
   assert.ok(start >= 0, `default.conf has no example ${head}`);
-  const end = conf.indexOf('  # }\n', start) + '  # }\n'.length;
+  const last = head.endsWith(';') ? '\n' : '  # }\n';
+  const end = conf.indexOf(last, start) + last.length;
   return conf.slice(start, end).replace(/^ {2}# /gm, '  ');
 }

@@ -14,7 +14,7 @@ suite('the log', () => {
     log.info({ authorization: `apk ${key}`, nested: { token: key }, other: `before ${key} after` }, `message ${key}`);
     log.error({ err: new Error(`cause ${key}`) }, 'failed');
     assert.doesNotMatch(written, /[A-Za-z0-9]{64}/);
-    assert.match(written, /message 12\.\[redacted\]/);
+    assert.match(written, /message \[redacted\]/);
     assert.match(written, /"authorization":"\[redacted\]"/);
   });
 

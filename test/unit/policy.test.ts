@@ -9,12 +9,36 @@ const source = (settings: Partial<Record<PolicySetting, string>>): PolicySource 
   ...settings,
 });
 
+const openIdConnect = (settings: Partial<Record<PolicySetting, string>>) =>
+  source({
+    open_id_connect_enabled: 'on',
+    oidc_discovery: 'https://issuer.example',
+    oidc_audience: 'api',
+    ...settings,
+  });
+
 suite('a policy', () => {
   for (const value of ['on', 'true', 'yes', '1', 'On', 'TRUE']) {
     test(`is switched on by ${value}`, () => {
       assert.equal(compilePolicy(source({ api_keys_enabled: value })).apiKeysEnabled, true);
     });
   }
+
+  for (const value of ['onn', 'of', '-', ',', 'disabled']) {
+    test(`requires an administrator for the mistyped switch ${JSON.stringify(value)}`, () => {
+      assert.equal(compilePolicy(source({ require_admin: value })).requireAdmin, true);
+    });
+
+    test(`verifies certificates for the mistyped switch ${JSON.stringify(value)}`, () => {
+      const { tokens } = compilePolicy(openIdConnect({ oidc_ssl_verify: value === ',' ? 'noo' : value }));
+      assert.equal(tokens?.issuer.verifyCertificate, true);
+    });
+  }
+
+  test('does not take "any" for an audience among others', () => {
+    assert.deepEqual(compilePolicy(openIdConnect({ oidc_audience: 'api any' })).tokens?.audiences, ['api', 'any']);
+    assert.equal(compilePolicy(openIdConnect({ oidc_audience: 'any' })).tokens?.audiences, undefined);
+  });
 
   for (const value of ['', 'off', 'false', '0', 'onn', 'on ', ' on', 'on,on', 'enabled', '$api_keys_enabled']) {
     test(`is off for ${JSON.stringify(value)}`, () => {
@@ -36,10 +60,33 @@ suite('the headers from nginx', () => {
     assert.equal(authorization, ',');
   });
 
-  test('switch nothing on when a policy header comes twice', () => {
-    const { policy } = readGatewayHeaders(['X-Policy-Api-Keys-Enabled', 'on', 'x-policy-api-keys-enabled', 'on']);
-    assert.equal(compilePolicy(policy).apiKeysEnabled, false);
+  const twice = (setting: string, first: string, second: string) =>
+    compilePolicy(
+      readGatewayHeaders(
+        ['X-Policy-Open-Id-Connect-Enabled', 'on']
+          .concat('X-Policy-Oidc-Discovery', 'https://issuer.example', 'X-Policy-Oidc-Audience', 'api')
+          .concat(`X-Policy-${setting}`, first, `x-policy-${setting.toLowerCase()}`, second),
+      ).policy,
+    );
+
+  test('that come twice narrow what is accepted', () => {
+    assert.equal(twice('Api-Keys-Enabled', 'on', 'on').apiKeysEnabled, true);
+    assert.equal(twice('Api-Keys-Enabled', 'on', 'off').apiKeysEnabled, false);
+    assert.equal(twice('Api-Keys-Enabled', 'off', 'on').apiKeysEnabled, false);
+    assert.equal(twice('Require-Admin', 'off', 'on').requireAdmin, true);
+    assert.equal(twice('Require-Admin', 'on', 'off').requireAdmin, true);
+    assert.equal(twice('Oidc-Ssl-Verify', 'no', 'yes').tokens?.issuer.verifyCertificate, true);
+    assert.deepEqual(twice('Oidc-Required-Scopes', 'a', 'b').tokens?.requiredScopes, ['a', 'b']);
+    assert.equal(twice('Oidc-Required-Claims', 'a=1', 'b=2').tokens?.requiredClaims.length, 2);
   });
+
+  for (const setting of ['Issuer', 'Client-Id-Claim', 'Client-Name-Claim', 'Algorithms', 'Max-Lifetime', 'Ca-File']) {
+    test(`that come twice with different values are a mistake where neither is the narrower one: ${setting}`, () => {
+      const { tokens, problems } = twice(`Oidc-${setting}`, 'RS256', 'ES256');
+      assert.equal(tokens, undefined);
+      assert.match(problems.join(), /has two values/);
+    });
+  }
 
   test('take a request id only when it is harmless', () => {
     assert.equal(readGatewayHeaders(['X-Request-Id', 'abc-1']).requestId, 'abc-1');
