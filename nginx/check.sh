@@ -28,7 +28,7 @@ own_names() {
 
 # Without a terminal nginx cannot wait for the password of a key: it has to be in ssl_password_file.
 dump() {
-  timeout 20 setsid -w "$nginx" -p "$prefix" -e stderr -c nginx.conf -T </dev/null
+  timeout 20 setsid -w "$nginx" -p "$prefix" -e stderr -c nginx.conf -q -T </dev/null
 }
 
 policy_settings() {

@@ -13,7 +13,7 @@ import { createManagementApp } from './http/management-app.ts';
 import type { Logger } from './log.ts';
 import { createIssuers } from './oidc/issuers.ts';
 import { followChanges } from './store/change-feed.ts';
-import { createClientStore } from './store/client-store.ts';
+import { createClientStore, withoutStatement } from './store/client-store.ts';
 import { migrate } from './store/migrations.ts';
 import { openSqlite } from './store/sqlite.ts';
 
@@ -51,7 +51,7 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
   const database = await openSqlite(config.databaseFile);
   opened.push(() => database.close());
   await migrate(database.write).catch((error: unknown) => {
-    throw new Error(`The database ${config.databaseFile} cannot be used. ${(error as Error).message}`, {
+    throw new Error(`The database ${config.databaseFile} cannot be used. ${withoutStatement(error as Error)}`, {
       cause: error,
     });
   });
@@ -112,7 +112,9 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
   };
   const readinessChecks = {
     store: async () => {
-      await store.list({ after: 0, limit: 1 });
+      await store.list({ after: 0, limit: 1 }).catch(() => {
+        throw new Error('the database does not answer; the log says why');
+      });
     },
   };
   const management = createManagementApp({

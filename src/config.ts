@@ -137,12 +137,17 @@ export function readConfig(env: Environment, alsoKnown: readonly string[] = []):
   return Object.freeze(config);
 }
 
-/** A misspelt setting is an error, never silently ignored. */
+/**
+ * A misspelt setting is an error, never silently ignored. Names that others use as well, such as OIDC_CLIENT_ID, count
+ * as misspelt only when they nearly are one of ours.
+ */
 function unknownSettings(env: Environment, alsoKnown: readonly string[]): string[] {
   const known = [...Object.keys(settings), 'DATABASE_URL_FILE', ...alsoKnown];
   return Object.keys(env)
-    .filter((name) => /^(?:APIGW|API_KEY|OIDC)_/.test(name) && !known.includes(name))
-    .map((name) => `${name} is not a setting; did you mean ${nearestName(name, known)}?`);
+    .filter((name) => /^(?:APIGW|API_KEY|OIDC|DATABASE)_/.test(name) && !known.includes(name))
+    .map((name) => ({ written: name, ...nearestName(name, known) }))
+    .filter(({ written, distance }) => written.startsWith('APIGW_') || distance <= 3)
+    .map(({ written, name }) => `${written} is not a setting; did you mean ${name}?`);
 }
 
 function readSecretFile(name: string, path: string, problems: string[]): string | undefined {
@@ -155,7 +160,8 @@ function readSecretFile(name: string, path: string, problems: string[]): string 
 }
 
 function parseFlag(value: string): boolean | undefined {
-  if (!/^(?:true|false)$/i.test(value)) return undefined;
+  // empty is what is left of an unset variable in a compose file
+  if (!/^(?:true|false)?$/i.test(value)) return undefined;
   return value.toLowerCase() === 'true';
 }
 

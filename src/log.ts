@@ -14,8 +14,16 @@ export function redact(text: string): string {
   return text.replace(credentialShapes, '[redacted]');
 }
 
+/** A full disk or a reader that is gone costs log lines, never the gate. */
+function standardOutput(): DestinationStream {
+  const output = pino.destination(1);
+  output.on('error', () => undefined);
+  return output;
+}
+
 /** JSON lines on standard output, one per event, time in RFC 3339 UTC. */
 export function createLog(level: LogLevel, destination?: DestinationStream): Logger {
+  const output = destination ?? standardOutput();
   return pino(
     {
       level,
@@ -25,6 +33,6 @@ export function createLog(level: LogLevel, destination?: DestinationStream): Log
       redact: { paths: secretNames.flatMap((name) => [name, `*.${name}`]), censor: '[redacted]' },
       hooks: { streamWrite: redact },
     },
-    ...(destination ? [destination] : []),
+    output,
   );
 }

@@ -46,6 +46,7 @@ async function start(config: Config, log: Logger): Promise<Gateway> {
 
 async function run(): Promise<void> {
   const config = configure();
+  process.stdout.on('error', () => undefined);
   const log = createLog(config.logLevel);
   const stopOnFault = (error: unknown) => {
     log.fatal({ err: error }, 'a fault in the program');

@@ -1,7 +1,7 @@
-/** The candidate with the smallest edit distance (Levenshtein) to what was written. */
-export function nearestName(written: string, candidates: readonly string[]): string {
-  const distances = candidates.map((candidate) => ({ candidate, distance: editDistance(written, candidate) }));
-  return distances.reduce((best, next) => (next.distance < best.distance ? next : best)).candidate;
+/** The candidate with the smallest edit distance (Levenshtein) to what was written, and that distance. */
+export function nearestName(written: string, candidates: readonly string[]): { name: string; distance: number } {
+  const distances = candidates.map((name) => ({ name, distance: editDistance(written, name) }));
+  return distances.reduce((best, next) => (next.distance < best.distance ? next : best));
 }
 
 function editDistance(from: string, to: string): number {

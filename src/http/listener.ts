@@ -90,7 +90,7 @@ async function removeStaleSocket(path: string): Promise<void> {
 function explain(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === 'EADDRINUSE') return 'the address is in use';
-  if (code === 'EACCES') return 'this user may not';
+  if (code === 'EACCES') return `the user with id ${process.getuid?.() ?? 0} may not`;
   if (code === 'ENOENT') return 'the folder does not exist';
   return message;
 }

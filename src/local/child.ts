@@ -17,6 +17,7 @@ export interface ChildOptions {
 /** A process that is started again when it ends by itself. */
 export interface Child {
   readonly pid: number | undefined;
+  readonly kill: (signal: NodeJS.Signals) => void;
   /** Rejects when the process ends before it was declared ready. */
   readonly failed: Promise<never>;
   /** From now on an end is answered with a new start. */
@@ -24,6 +25,8 @@ export interface Child {
   readonly stop: () => Promise<void>;
 }
 
+/** Bytes of output that wait for a slow reader; what comes after that is lost. */
+const maxUnread = 1024 * 1024;
 const firstPause = 1_000;
 const longestPause = 10_000;
 
@@ -39,6 +42,11 @@ export function startChild({ name, command, env, restartEnv = env, output, stopW
   failed.catch(() => undefined);
   let current = launch(env);
 
+  /** Not piped: a terminal that stops reading, or is gone, must not stop the child with its next line. */
+  function relay(chunk: Buffer): void {
+    if (output.writableLength < maxUnread) output.write(chunk);
+  }
+
   function launch(environment: NodeJS.ProcessEnv): ChildProcess {
     const startedAt = Date.now();
     // A process group of its own: Ctrl-C reaches only us, and we stop the others in order. The signal of the parent's
@@ -48,8 +56,7 @@ export function startChild({ name, command, env, restartEnv = env, output, stopW
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    child.stdout.pipe(output, { end: false });
-    child.stderr.pipe(output, { end: false });
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', relay);
     child.once('error', (error) => {
       fail(new Error(`${name} cannot be started: ${error.message}`));
     });
@@ -76,6 +83,9 @@ export function startChild({ name, command, env, restartEnv = env, output, stopW
   return {
     get pid() {
       return current.pid;
+    },
+    kill(signal) {
+      current.kill(signal);
     },
     failed,
     keepRunning() {

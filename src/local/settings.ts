@@ -14,7 +14,10 @@ export interface LocalSettings {
   readonly appUpstream: string | undefined;
   /** For the gateway's process. */
   readonly gatewayEnv: Environment;
-  /** Where the directory for sockets and nginx's working files is made. */
+  /**
+   * Where the directory for sockets and nginx's working files is made: where nobody cleans up, and where nginx's workers,
+   * who are another user when root starts them, may enter.
+   */
   readonly runParent: string;
   /** The nginx program. */
   readonly nginx: string;
@@ -49,6 +52,10 @@ const passedOn = [
 export function readLocalSettings(env: Environment, root: string, isRoot: boolean): LocalSettings {
   const problems: string[] = [];
   const stateDir = resolve(root, env['APIGW_STATE_DIR'] || '.apigw');
+  for (const name of ['APIGW_STATE_DIR', 'APIGW_CONFIG_DIR', 'APIGW_NGINX']) {
+    // eslint-disable-next-line no-control-regex -- they would break the line of a configuration or of a message
+    if (/[\x00-\x1f\x7f]/.test(env[name] ?? '')) problems.push(`${name} has a control character in it.`);
+  }
   const given = Object.fromEntries(Object.entries(env).filter(([name]) => passedOn.includes(name)));
   if (!given['DATABASE_URL'] && !given['DATABASE_URL_FILE'])
     given['DATABASE_URL'] = `sqlite:${join(stateDir, 'apigw.db')}`;
@@ -82,8 +89,12 @@ export function readLocalSettings(env: Environment, root: string, isRoot: boolea
     configDir: env['APIGW_CONFIG_DIR'] ? resolve(root, env['APIGW_CONFIG_DIR']) : undefined,
     appUpstream: env['APIGW_APP_UPSTREAM'] || undefined,
     gatewayEnv: given,
-    // where a user's sockets belong, by the XDG base directory specification
-    runParent: isRoot ? '/run' : env['XDG_RUNTIME_DIR'] || tmpdir(),
+    runParent: isRoot ? '/run' : shortEnough(stateDir) ? stateDir : tmpdir(),
     nginx: env['APIGW_NGINX'] || 'nginx',
   };
+}
+
+/** Whether a socket in a folder of it has a path that fits: 107 bytes (unix(7)). */
+function shortEnough(directory: string): boolean {
+  return Buffer.byteLength(join(directory, 'apigw-XXXXXX', 'management.sock')) <= 107;
 }

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { request as httpRequest, type RequestOptions } from 'node:http';
+import { request as httpsRequest } from 'node:https';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Writable } from 'node:stream';
@@ -29,6 +30,12 @@ export interface Stack {
   readonly nginx: Child;
   readonly runDir: string;
   readonly logDir: string;
+  /**
+   * Has nginx read its configuration again. What is under way goes on as it began.
+   *
+   * @throws {Error} whose message says what is wrong with the configuration; the old one then stays in use
+   */
+  readonly reload: () => Promise<void>;
   readonly stop: () => Promise<void>;
 }
 
@@ -57,8 +64,8 @@ async function start(
   started: (() => Promise<void> | void)[],
 ): Promise<Omit<Stack, 'stop'>> {
   const { stateDir, configDir, httpPort, httpsPort } = settings;
-  if (configDir !== undefined && !existsSync(configDir))
-    throw new Error(`APIGW_CONFIG_DIR: ${configDir} does not exist.`);
+  if (configDir !== undefined && !statSync(configDir, { throwIfNoEntry: false })?.isDirectory())
+    throw new Error(`APIGW_CONFIG_DIR: ${configDir} does not exist, or is no directory.`);
   await expectFreePort('APIGW_HTTP_PORT', httpPort);
   await expectFreePort('APIGW_HTTPS_PORT', httpsPort);
   const state = claimStateDir(stateDir, settings.runParent);
@@ -80,10 +87,13 @@ async function start(
     APIGW_NGINX: settings.nginx,
     ...(configDir !== undefined && { APIGW_CONFIG_DIR: configDir }),
   };
-  await runScript(join(root, 'nginx/stage.sh'), nginxEnv, output);
-  await runScript(join(root, 'nginx/check.sh'), nginxEnv, output).catch((error: unknown) => {
-    throw new Error(`nginx refuses the configuration:\n${(error as Error).message}`, { cause: error });
-  });
+  const configure = async () => {
+    await runScript(join(root, 'nginx/stage.sh'), nginxEnv, output);
+    await runScript(join(root, 'nginx/check.sh'), nginxEnv, output).catch((error: unknown) => {
+      throw new Error(`nginx refuses the configuration:\n${(error as Error).message}`, { cause: error });
+    });
+  };
+  await configure();
 
   if (settings.appUpstream === undefined) {
     const app = await listen({ kind: 'unix', path: join(runDir, 'app.sock') }, demoApp);
@@ -107,7 +117,7 @@ async function start(
   });
   started.push(gateway.stop);
   const management = { socketPath: join(runDir, 'management.sock'), path: '/readyz' };
-  await untilReady(gateway, 'the gateway', management, 30_000);
+  await untilReady(gateway, 'the gateway', management, { patience: 30_000, send: httpRequest });
   gateway.keepRunning();
 
   const nginx = startChild({
@@ -122,10 +132,17 @@ async function start(
     ],
   });
   started.push(nginx.stop);
-  const redirect = { host: '127.0.0.1', port: httpPort, path: '/' };
-  await untilReady(nginx, 'nginx', redirect, 10_000);
+  const livez = { host: '127.0.0.1', port: httpsPort, path: '/livez', rejectUnauthorized: false };
+  await untilReady(nginx, `nginx on port ${httpsPort} (does default.conf include runtime/listen-https.conf?)`, livez, {
+    patience: 10_000,
+    send: httpsRequest,
+  });
   nginx.keepRunning();
-  return { gateway, nginx, runDir, logDir };
+  const reload = async () => {
+    await configure();
+    nginx.kill('SIGHUP');
+  };
+  return { gateway, nginx, runDir, logDir, reload };
 }
 
 /** Each process gets our settings by name, and only those that are its own. */
@@ -161,18 +178,29 @@ async function expectFreePort(setting: string, port: number): Promise<void> {
   });
 }
 
+interface Asking {
+  /** Milliseconds. */
+  readonly patience: number;
+  readonly send: typeof httpRequest;
+}
+
 /** Asks again and again until there is an answer that is no server error, or the process has ended. */
-async function untilReady({ failed }: Child, name: string, target: RequestOptions, patience: number): Promise<void> {
+async function untilReady(
+  { failed }: Child,
+  name: string,
+  target: RequestOptions,
+  { patience, send }: Asking,
+): Promise<void> {
   const deadline = Date.now() + patience;
-  while (!(await Promise.race([failed, answers(target)]))) {
+  while (!(await Promise.race([failed, answers(target, send)]))) {
     if (Date.now() > deadline) throw new Error(`${name} does not answer after ${patience / 1000} s.`);
     await delay(25);
   }
 }
 
-function answers(target: RequestOptions): Promise<boolean> {
+function answers(target: RequestOptions, send: typeof httpRequest): Promise<boolean> {
   return new Promise((resolve) => {
-    const request = httpRequest({ ...target, agent: false, timeout: 1_000 }, (response) => {
+    const request = send({ ...target, agent: false, timeout: 1_000 }, (response) => {
       response.resume();
       resolve((response.statusCode ?? 500) < 500);
     });

@@ -79,10 +79,7 @@ function runningOwner(pidFile: string): number | undefined {
   }
 }
 
-/**
- * nginx's workers are another user when root starts nginx: their group may enter, and sockets made here are of that
- * group. Not inside the state directory, whose path may be closed to them or too long for a socket.
- */
+/** nginx's workers are another user when root starts nginx: their group may enter, and sockets made here are of it. */
 function makeRunDir(parent: string): string {
   const runDir = mkdtempSync(join(isUsable(parent) ? parent : tmpdir(), 'apigw-'));
   if (process.getuid?.() === 0) {

@@ -1,7 +1,8 @@
+import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError, type Environment } from '../config.ts';
 import { readLocalSettings, type LocalSettings } from './settings.ts';
-import { startStack } from './stack.ts';
+import { startStack, type Stack } from './stack.ts';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -11,11 +12,13 @@ const root = join(import.meta.dirname, '../..');
  * @returns the exit code
  */
 export async function up(env: Environment): Promise<number> {
+  // the terminal may be gone, or the disk that takes our output full: the gate stays up
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   const stopSignal = nextStopSignal(env);
   try {
     const settings = readLocalSettings(env, root, process.getuid?.() === 0);
-    const starting = startStack({ root, settings, env, output: process.stdout });
-    const stack = await starting;
+    const stack = await startStack({ root, settings, env, output: process.stdout });
+    process.on('SIGUSR2', () => void reload(stack));
     welcome(settings, stack.logDir);
     await stopSignal;
     say('stopping');
@@ -42,6 +45,18 @@ function nextStopSignal(env: Environment): Promise<void> {
       if (process.ppid !== parent) stop();
     }, 500).unref();
   });
+}
+
+/** Leaves what came of it in a file of its own, for `npm run reload`. */
+async function reload(stack: Stack): Promise<void> {
+  const result = await stack.reload().then(
+    () => 'the configuration is in use',
+    (error: unknown) => `${(error as Error).message}\nThe configuration from before stays in use.`,
+  );
+  say(result);
+  const file = join(stack.runDir, 'reloaded');
+  writeFileSync(`${file}.new`, result);
+  renameSync(`${file}.new`, file);
 }
 
 function welcome({ httpsPort, appUpstream, gatewayEnv }: LocalSettings, logDir: string): void {

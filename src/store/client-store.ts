@@ -236,7 +236,7 @@ async function orUnavailable<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (isDriverError(error)) throw new StoreUnavailable(`The database does not answer: ${withoutValues(error)}`);
+    if (isDriverError(error)) throw new StoreUnavailable(`The database does not answer: ${withoutStatement(error)}`);
     throw error;
   }
 }
@@ -247,6 +247,6 @@ function isDriverError(error: unknown): error is Error {
 }
 
 /** knex writes the statement with its values before the driver's message; they must not reach a log. */
-function withoutValues({ message }: Error): string {
+export function withoutStatement({ message }: Error): string {
   return message.slice(message.lastIndexOf(' - ') + 1).replace(/^- /, '');
 }

@@ -107,6 +107,7 @@ suite('the documents', () => {
       /^npm run up$/,
       /^npm test$/,
       /^API_KEY_CREATE=true npm run up$/,
+      /^npm run reload$/,
       /^APIGW_APP_UPSTREAM=127\.0\.0\.1:\d+ npm run up$/,
     ];
     for (const start of starts)
@@ -126,10 +127,14 @@ suite('the documents', () => {
   });
 
   test('name every reason for a denial', () => {
-    const documented = [...read('docs/reasons.md').matchAll(/^\| `([a-z_]+)` \| \d{3} \|/gm)].map(
-      ([, reason]) => reason,
-    );
-    for (const reason of Object.keys(denialDetails)) assert.ok(documented.includes(reason), reason);
+    const cells = [...read('docs/reasons.md').matchAll(/^\| (`[^|]*`) \| \d{3}/gm)].map(([, cell = '']) => cell);
+    const documented = cells.flatMap((cell) => cell.replaceAll('`', '').split(', '));
+    const [, ofStatus = ''] =
+      /map \$status \$status_reason \{([^}]*)\}/.exec(read('nginx/snippets/problems.conf')) ?? [];
+    const ofNginx = [...ofStatus.matchAll(/^ +\d{3} +"(\w+)";/gm)].map(([, reason = '']) => reason);
+    assert.ok(ofNginx.length > 10);
+    for (const reason of [...Object.keys(denialDetails), ...ofNginx, 'not_granted'])
+      assert.ok(documented.includes(reason), reason);
   });
 
   test('show nginx blocks that work as they stand', async () => {

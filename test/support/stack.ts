@@ -90,7 +90,9 @@ export async function startTestStack({
 }
 
 function readAccessLog(logDir: string): Record<string, unknown>[] {
-  const lines = readFileSync(join(logDir, 'access.log'), 'utf8').trim().split('\n');
+  const lines = readFileSync(join(logDir, 'access.log'), 'utf8')
+    .split('\n')
+    .filter((line) => line !== '');
   return lines.map((line) => JSON.parse(line) as Record<string, unknown>);
 }
 
@@ -101,9 +103,15 @@ export function expectNoCredential(log: string, name: string): void {
   assert.equal(found?.[0], undefined, `${name} holds a credential`);
 }
 
+/** A directory that is gone when the tests of this process are over. */
 export function makeTempDir(): string {
-  return mkdtempSync(join(tmpdir(), 'apigw-test-'));
+  const dir = mkdtempSync(join(tmpdir(), 'apigw-test-'));
+  process.on('exit', () => {
+    rmSync(dir, { recursive: true, force: true });
+  });
+  return dir;
 }
+process.setMaxListeners(0);
 
 /** Ports that were free a moment ago, all different. */
 export async function freePorts(count: 2): Promise<[number, number]>;

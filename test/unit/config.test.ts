@@ -16,6 +16,14 @@ function problemsOf(env: Environment, read: (env: Environment) => unknown = read
   }
 }
 
+test('names of others are theirs, unless they nearly are ours', () => {
+  const others = { OIDC_CLIENT_ID: 'x', API_KEY_PEPPER: 'x', DATABASE_HOST: 'x', API_KEY_CREATE: '' };
+  assert.equal(readConfig(others).createApiKey, false);
+  for (const name of ['API_KEY_CREAT', 'OIDC_ALLOW_INSECURE_HTPP', 'DATABASE_URI', 'APIGW_ANYTHING_AT_ALL']) {
+    assert.throws(() => readConfig({ [name]: 'x' }), new RegExp(`${name} is not a setting; did you mean`));
+  }
+});
+
 suite('the environment', () => {
   test('needs nothing', () => {
     assert.deepEqual(readConfig({}), {

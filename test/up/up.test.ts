@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:http';
 import { createServer as createTcpServer } from 'node:net';
 import { join } from 'node:path';
@@ -8,6 +17,11 @@ import { suite, test } from 'node:test';
 import { X509Certificate } from 'node:crypto';
 import { expectNoCredential, makeTempDir, root, until } from '../support/stack.ts';
 import { processesOf, spawnUp, startUp, stopUp } from '../support/up.ts';
+
+function makeCertificate(key: string, crt: string, name = 'x', protection = ['-nodes']): void {
+  const kind = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-days', '2'];
+  spawnSync('openssl', [...kind, ...protection, '-subj', `/CN=${name}`, '-keyout', key, '-out', crt]);
+}
 
 suite('npm run up', () => {
   test('runs everything, keeps its state, and stops on a signal with nothing left', async () => {
@@ -97,21 +111,7 @@ suite('npm run up', () => {
       ),
     );
     writeFileSync(join(configDir, 'nginx/ssl/ssl.conf'), shipped('ssl/ssl.conf').replace('TLSv1.2 TLSv1.3', 'TLSv1.3'));
-    const certificate = join(configDir, 'nginx/ssl/nginx.crt');
-    const request = [
-      'req',
-      '-x509',
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:prime256v1',
-      '-nodes',
-      '-days',
-      '2',
-      '-subj',
-      '/CN=mine.example',
-    ];
-    spawnSync('openssl', [...request, '-keyout', join(configDir, 'nginx/ssl/nginx.key'), '-out', certificate]);
+    makeCertificate(join(configDir, 'nginx/ssl/nginx.key'), join(configDir, 'nginx/ssl/nginx.crt'), 'mine.example');
 
     const up = await startUp({
       APIGW_STATE_DIR: stateDir,
@@ -144,6 +144,7 @@ suite('npm run up', () => {
     assert.doesNotMatch(up.output(), /\n {4}at /);
     assert.deepEqual(processesOf(stateDir), []);
     assert.equal(existsSync(join(stateDir, 'up.pid')), false);
+    rmSync(stateDir, { recursive: true, force: true });
   }
 
   test('names a port that is in use', async () => {
@@ -170,30 +171,95 @@ suite('npm run up', () => {
     rmSync(configDir, { recursive: true });
   });
 
+  test('names what it cannot read of the directory of the operator, and never takes a shipped file for it', async () => {
+    const configDir = makeTempDir();
+    const env = { APIGW_CONFIG_DIR: configDir };
+    const [confDir, file] = [join(configDir, 'nginx/conf.d'), join(configDir, 'nginx/conf.d/default.conf')];
+    mkdirSync(confDir, { recursive: true });
+    symlinkSync('/nowhere/default.conf', file);
+    await expectRefusal(env, new RegExp(`${file} is not a file, or a link that leads nowhere`));
+    rmSync(file);
+    mkdirSync(file);
+    await expectRefusal(env, new RegExp(`${file} is not a file`));
+    rmSync(confDir, { recursive: true });
+    writeFileSync(confDir, '');
+    await expectRefusal(env, new RegExp(`${confDir} is not a directory`));
+    await expectRefusal({ APIGW_CONFIG_DIR: confDir }, /APIGW_CONFIG_DIR: .* is no directory/);
+    rmSync(configDir, { recursive: true });
+  });
+
+  test('refuses what nginx takes, and what would open more than it says', async () => {
+    const configDir = makeTempDir();
+    mkdirSync(join(configDir, 'nginx/conf.d'), { recursive: true });
+    const file = join(configDir, 'nginx/conf.d/default.conf');
+    const shipped = readFileSync(join(root, 'nginx/conf.d/default.conf'), 'utf8');
+    const edit = (from: string, to: string) => {
+      assert.ok(shipped.includes(from));
+      writeFileSync(file, shipped.replace(from, to));
+    };
+    edit('  location / {   # protected', '  location /x/ { set $require_admin on; }\n  location / {   # protected');
+    await expectRefusal(
+      { APIGW_CONFIG_DIR: configDir },
+      new RegExp(`${file}:\\d+: "set \\$require_admin" goes on when`),
+    );
+    edit('{ default off;   }   # anything', '{ default off; "admin.example.com" on; }   # anything');
+    await expectRefusal(
+      { APIGW_CONFIG_DIR: configDir },
+      new RegExp(`${file}:\\d+: \\$require_admin has a line for "admin\\.example\\.com", which is not the first`),
+    );
+    rmSync(configDir, { recursive: true });
+  });
+
+  test('reads its configuration again on npm run reload, and keeps the old one when the new one is broken', async () => {
+    const [stateDir, configDir] = [makeTempDir(), makeTempDir()];
+    const env = { APIGW_STATE_DIR: stateDir, APIGW_CONFIG_DIR: configDir };
+    const reload = () =>
+      spawnSync('npm', ['run', '--silent', 'reload'], { cwd: root, env: { ...process.env, ...env }, encoding: 'utf8' });
+    assert.match(reload().stderr, /nothing runs with the state directory/);
+
+    const up = await startUp(env);
+    assert.match(up.output(), /there is nothing in .*conf\.d and .*ssl, so the shipped files are used/);
+    mkdirSync(join(configDir, 'nginx/conf.d'), { recursive: true });
+    const shipped = readFileSync(join(root, 'nginx/conf.d/default.conf'), 'utf8');
+    const edit = (line: string) => {
+      writeFileSync(join(configDir, 'nginx/conf.d/default.conf'), shipped.replace('  # add_header Strict', `${line}#`));
+    };
+    edit('  add_header X-Mine yes always;\n');
+    assert.match(reload().stdout, /the configuration is in use/);
+    await until('it is said', () => /from .*nginx: conf\.d\/default\.conf/.test(up.output()));
+    await until('it is in use', async () => (await up.ask('/livez')).headers['x-mine'] === 'yes');
+    edit('  add_haeder X-Mine no always;\n');
+    const broken = reload();
+    assert.equal(broken.status, 1);
+    assert.match(broken.stderr, /unknown directive "add_haeder" in .*default\.conf:\d+[^]*from before stays in use/);
+    assert.equal((await up.ask('/livez')).headers['x-mine'], 'yes');
+    await stopUp(up, stateDir);
+    for (const dir of [stateDir, configDir]) rmSync(dir, { recursive: true });
+  });
+
+  test('goes on when nobody reads what it prints any more', async () => {
+    const stateDir = makeTempDir();
+    const up = await startUp({ APIGW_STATE_DIR: stateDir, API_KEY_CREATE: 'true' });
+    up.npm.stdout?.destroy();
+    up.npm.stderr?.destroy();
+    for (let round = 0; round < 20; round++) {
+      assert.equal((await up.ask('/')).status, 401);
+      assert.equal((await up.ask('/', { key: up.key() })).status, 200);
+    }
+    await stopUp(up, stateDir);
+    rmSync(stateDir, { recursive: true });
+  });
+
   test("names a certificate without its key, and a key that is another certificate's", async () => {
     const configDir = makeTempDir();
     const ssl = join(configDir, 'nginx/ssl');
     mkdirSync(ssl, { recursive: true });
-    const make = (key: string, crt: string) =>
-      spawnSync('openssl', [
-        'req',
-        '-x509',
-        '-newkey',
-        'ec',
-        '-pkeyopt',
-        'ec_paramgen_curve:prime256v1',
-        '-nodes',
-        '-subj',
-        '/CN=x',
-        '-keyout',
-        key,
-        '-out',
-        crt,
-      ]);
-    make(join(configDir, 'other.key'), join(ssl, 'nginx.crt'));
+    makeCertificate(join(configDir, 'other.key'), join(ssl, 'nginx.crt'));
     await expectRefusal({ APIGW_CONFIG_DIR: configDir }, /has nginx\.crt but no nginx\.key; both are needed/);
-    make(join(ssl, 'nginx.key'), join(configDir, 'other.crt'));
+    makeCertificate(join(ssl, 'nginx.key'), join(configDir, 'other.crt'));
     await expectRefusal({ APIGW_CONFIG_DIR: configDir }, /key values mismatch/);
+    makeCertificate(join(ssl, 'nginx.key'), join(ssl, 'nginx.crt'), 'x', ['-passout', 'pass:secret']);
+    await expectRefusal({ APIGW_CONFIG_DIR: configDir }, /cannot load certificate key .*nginx\.key/);
     rmSync(configDir, { recursive: true });
   });
 
@@ -221,6 +287,13 @@ suite('npm run up', () => {
       { APIGW_APP_UPSTREAM: '127.0.0.1:1; } server { listen 1' },
       /APIGW_APP_UPSTREAM is ".*allowed: host:port/,
     );
+    for (const upstream of ['127.0.0.1:0', '127.0.0.1:99999']) {
+      await expectRefusal(
+        { APIGW_APP_UPSTREAM: upstream },
+        /the port of APIGW_APP_UPSTREAM is "\d+"; allowed: a number/,
+      );
+    }
+    await expectRefusal({ APIGW_CONFIG_DIR: 'a\nb' }, /APIGW_CONFIG_DIR has a control character/);
     await expectRefusal({ APIGW_CONFIG_DIR: '/nowhere/at/all' }, /APIGW_CONFIG_DIR: \/nowhere\/at\/all does not exist/);
   });
 
@@ -231,7 +304,5 @@ suite('npm run up', () => {
       'this is not a database, and long enough to be looked at as one'.repeat(20),
     );
     await expectRefusal({}, /The database .*apigw\.db cannot be opened: .*not a database/, stateDir);
-    chmodSync(stateDir, 0o700);
-    rmSync(stateDir, { recursive: true });
   });
 });
