@@ -1,108 +1,178 @@
 #!/bin/sh
-# Tests the configuration that stage.sh has laid out: as nginx does (nginx -t), and for what nginx takes and the gateway
-# cannot stand behind. Changes nothing. Exit status 1, and one line for each mistake, with the operator's own file and line.
+# Tests what stage.sh has laid out, as nginx does (nginx -t) and for what nginx takes and the gateway cannot stand behind,
+# and makes it the configuration that nginx is run with: $APIGW_PREFIX/current. When it is refused nothing changes; exit
+# status 1, and one line for each mistake, with the operator's own file and line.
 #
-#   APIGW_PREFIX        as for stage.sh   (required)
-#   APIGW_CONFIG_DIR    as for stage.sh   (none)
-#   APIGW_NGINX         as for stage.sh   (nginx)
+#   APIGW_PREFIX, APIGW_CONFIG_DIR, APIGW_NGINX   as for stage.sh
 set -eu
 
 prefix=${APIGW_PREFIX:?}
 operator=${APIGW_CONFIG_DIR:-}
 nginx=${APIGW_NGINX:-nginx}
+shipped=$(cd "$(dirname "$0")" && pwd)
+next=$prefix/next
+temp=$prefix/temp
 
-# nginx names the staged copy; the operator knows the file by its own name
+# nginx names the copy; the operator knows the file by its own name
 own_names() {
-  if [ -z "$operator" ]; then
-    cat
-    return
-  fi
-  for file in conf.d ssl; do
-    for link in "$prefix/$file"/*; do
-      target=$(readlink "$link") || continue
-      case $target in "$operator"/*) printf 's|%s|%s|g\n' "$link" "$target" ;; esac
-    done
-  done >"$prefix/temp/own-names.sed"
-  sed -f "$prefix/temp/own-names.sed"
+  awk -v next_dir="$next/" -v operator="$operator/nginx/" -v shipped="$shipped/" '
+    {
+      rest = $0
+      line = ""
+      while ((start = index(rest, next_dir)) > 0) {
+        line = line substr(rest, 1, start - 1)
+        rest = substr(rest, start + length(next_dir))
+        match(rest, /^[A-Za-z0-9._\/-]*/)
+        file = substr(rest, 1, RLENGTH)
+        rest = substr(rest, RLENGTH + 1)
+        if (file == "runtime/application.conf") line = line "APIGW_APP_UPSTREAM"
+        else if (operator != "/nginx/" && exists(operator file)) line = line operator file
+        else line = line (file ~ /^runtime\// ? next_dir : shipped) file
+      }
+      print line rest
+    }
+    function exists(path,    unused, is_there) {
+      is_there = (getline unused <path) >= 0
+      close(path)
+      return is_there
+    }'
 }
 
 # Without a terminal nginx cannot wait for the password of a key: it has to be in ssl_password_file.
 dump() {
-  timeout 20 setsid -w "$nginx" -p "$prefix" -e stderr -c nginx.conf -q -T </dev/null
+  timeout 20 setsid -w "$nginx" -p "$prefix" -e stderr -c next/nginx.conf -q -T </dev/null
 }
 
+# name_of_variable:X-Policy-Header for each setting
 policy_settings() {
-  sed -n 's/^proxy_set_header .* \$\([a-z_]*\);$/\1/p' "$prefix/snippets/policy.conf" | tr '\n' ' '
+  sed -n 's/^proxy_set_header \(X-Policy-[^ ]*\) .*"=\$\([a-z_]*\)";$/\2:\1/p' "$next/snippets/policy.conf" | tr '\n' ' '
 }
 
-# Reads what nginx -T prints. Quoted text is reduced to a word before comments, braces and semicolons are looked for.
+# Reads what nginx -T prints, word by word as nginx does.
 find_mistakes() {
   awk -v settings="$(policy_settings)" '
     BEGIN {
-      count = split(settings, names, " ")
-      for (i = 1; i <= count; i++) is_setting["$" names[i]] = 1
+      count = split(settings, pairs, " ")
+      for (i = 1; i <= count; i++) {
+        split(pairs[i], pair, ":")
+        is_setting["$" pair[1]] = 1
+        is_header[tolower(pair[2])] = 1
+      }
     }
-    /^# configuration file .*:$/ {
+    /^# configuration file .*:$/ && quote == "" {
       file = substr($0, 22, length($0) - 22)
       line = 0
+      depth = words = server_depth = 0
+      map = ""
       next
     }
     {
       line++
-      text = $0
-      while (match(text, /"([^"\\]|\\.)*"/)) {
-        word = substr(text, RSTART + 1, RLENGTH - 2)
-        if (word !~ /^[A-Za-z0-9.*_-]+$/) word = "~"
-        text = substr(text, 1, RSTART - 1) word substr(text, RSTART + RLENGTH)
-      }
-      gsub(/\$\{[a-z_0-9]+\}/, "$_", text)
-      sub(/(^|[ \t;{}])#.*/, "", text)
-      gsub(/[;{}]/, " & ", text)
-      tokens = split(text, token, /[ \t]+/)
-      for (i = 1; i <= tokens; i++) if (token[i] != "") take(token[i])
+      read($0 " ")
     }
-    function take(word) {
-      if (word == ";" || word == "{" || word == "}") {
-        directive(word)
-        length_of = 0
-      } else {
-        if (length_of == 0) at = file ":" line
-        part[++length_of] = word
+    function read(text,    i, c) {
+      for (i = 1; i <= length(text); i++) {
+        c = substr(text, i, 1)
+        if (quote != "") {
+          if (c == "\\") word = word c substr(text, ++i, 1)
+          else if (c == quote) { quote = ""; end_word() }
+          else word = word c
+        } else if (is_in_word) {
+          if (c == "\\") word = word c substr(text, ++i, 1)
+          else if (c == "$" && substr(text, i + 1, 1) == "{") { word = word c "{"; i++; is_variable = 1 }
+          else if (is_variable && c == "}") { word = word c; is_variable = 0 }
+          else if (c ~ /[ \t\r]/) end_word()
+          else if (c ~ /[;{]/) { end_word(); directive(c) }
+          else word = word c
+        } else if (c == "#") return
+        else if (c == "\"" || c == "\047") { quote = c; begin_word() }
+        else if (c ~ /[;{}]/) directive(c)
+        else if (c !~ /[ \t\r]/) { begin_word(); i-- }
       }
     }
-    function directive(end) {
-      if (end == "}") map = ""
-      if (length_of == 0) return
-      if (part[1] == "map" && end == "{") {
-        map = part[2] == "$server_name" && is_setting[part[3]] ? part[3] : ""
-      } else if (map != "") {
-        if (part[1] !~ /^(default|volatile|hostnames|include|~.*)$/) {
-          key_at[++keys] = at
-          key[keys] = part[1]
-          key_of[keys] = map
-        }
-      } else if (part[1] == "server_name") {
-        is_server[part[2]] = 1
-      } else if (part[1] == "set" && is_setting[part[2]]) {
+    function begin_word() {
+      if (words == 0) at = file ":" line
+      word = ""
+      is_in_word = quote == ""
+    }
+    function end_word() {
+      part[++words] = word
+      is_in_word = 0
+    }
+    function directive(end,    name) {
+      if (end == "}") {
+        if (depth == map_depth) map = ""
+        if (depth == server_depth) leave_server()
+        depth--
+        return
+      }
+      name = part[1]
+      if (end == "{") depth++
+      if (map != "" && end == ";") map_line()
+      else if (end == "{") block(name)
+      else if (name == "server_name" && server_depth && !has_name) {
+        has_name = 1
+        sub(/^\./, "", part[2])
+        is_server[tolower(part[2])] = 1
+      } else if (name == "set" && is_setting[part[2]]) {
         print at ": \"set " part[2] "\" goes on when nginx redirects a request inside, and so can open other locations." \
           " Change the map at the top of default.conf, or give the location a question of its own; the examples show both."
+      } else if (name == "proxy_set_header" && tolower(part[2]) ~ /^x-policy-/ && !is_header[tolower(part[2])]) {
+        print at ": " part[2] " is not a setting; snippets/policy.conf has the names of all."
+      } else if (name == "auth_request" && server_depth && part[2] != "off" && part[2] != "/_apigw/decision") {
+        question_at = at
+      } else if (name == "include" && part[2] == "snippets/strict-paths.conf") is_strict = 1
+      words = 0
+    }
+    function block(name) {
+      if (name == "server" && words == 1) {
+        server_depth = depth
+        has_name = is_strict = 0
+        question_at = ""
+      } else if (name == "map" && is_setting[part[3]]) {
+        if (part[2] == "$server_name") { map = part[3]; map_depth = depth }
+        else print at ": " part[3] " may only depend on $server_name: what comes from the request is chosen by the client," \
+          " and $uri is that of the question to the gateway."
+      } else if ((name == "geo" || name == "split_clients") && is_setting[part[words]]) {
+        print at ": " part[words] " may only depend on $server_name."
       }
+      words = 0
+    }
+    function map_line() {
+      if (part[1] == "include") print at ": an include is not looked into here; write the lines of " map " out."
+      else if (part[1] !~ /^(default|volatile|hostnames|~.*)$/) {
+        key_at[++keys] = at
+        key[keys] = part[1]
+        key_of[keys] = map
+      }
+      words = 0
+    }
+    function leave_server() {
+      server_depth = 0
+      if (question_at != "" && !is_strict)
+        print question_at ": WARNING: some paths of this server have a policy of their own, and it does not include" \
+          " snippets/strict-paths.conf: \"/x/..;/admin/\" may be one path to nginx and another to the application."
     }
     END {
-      for (i = 1; i <= keys; i++) if (!(key[i] in is_server))
-        print key_at[i] ": " key_of[i] " has a line for \"" key[i] "\", which is not the first server_name of any server," \
-          " so it never counts."
+      for (i = 1; i <= keys; i++) if (!(tolower(key[i]) in is_server))
+        print key_at[i] ": " key_of[i] " has a line for \"" key[i] "\", which is not the first server_name of any server" \
+          " (without a leading dot), so it never counts."
     }'
 }
 
-if ! dump >"$prefix/temp/configuration" 2>"$prefix/temp/messages"; then
-  own_names <"$prefix/temp/messages" >&2
-  if [ ! -s "$prefix/temp/messages" ]; then echo "$nginx does not come to an end when it tests the configuration" >&2; fi
+refuse() {
+  own_names >&2
   exit 1
+}
+
+if ! dump >"$temp/configuration" 2>"$temp/messages"; then
+  [ -s "$temp/messages" ] || echo "$nginx does not come to an end when it tests the configuration" >"$temp/messages"
+  refuse <"$temp/messages"
 fi
-own_names <"$prefix/temp/messages" >&2
-mistakes=$(find_mistakes <"$prefix/temp/configuration" | own_names)
-if [ -n "$mistakes" ]; then
-  printf '%s\n' "$mistakes" >&2
-  exit 1
-fi
+find_mistakes <"$temp/configuration" >"$temp/mistakes"
+if grep -v ': WARNING: ' "$temp/mistakes" >"$temp/refused"; then refuse <"$temp/refused"; fi
+cat "$temp/messages" "$temp/mistakes" | own_names
+
+rm -rf "$prefix/before"
+if [ -e "$prefix/current" ]; then mv "$prefix/current" "$prefix/before"; fi
+mv "$next" "$prefix/current"

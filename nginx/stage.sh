@@ -1,21 +1,27 @@
 #!/bin/sh
-# Lays out the directory that nginx runs in: the shipped files, the operator's in place of those that are present, and
-# runtime/*.conf with addresses, ports and what depends on nginx's version. Run at every start, with or without Docker;
-# it prints one line for each thing that an operator may want to know, and for an error one line that names it.
+# Lays out what nginx is to run with, as $APIGW_PREFIX/next: copies of the shipped files, of the operator's in place of
+# those that are present, and runtime/*.conf with addresses, ports and what depends on nginx's version. check.sh puts it
+# into $APIGW_PREFIX/current, and only that is ever run, so that a file that is being edited or was refused takes effect at
+# no restart. Prints one line for each thing that an operator may want to know, and for an error one line that names it.
 #
-#   APIGW_PREFIX        directory to lay out; nginx -p                                          (required)
+#   APIGW_PREFIX        nginx -p                                                                (required)
 #   APIGW_CONFIG_DIR    the operator's directory, with nginx/conf.d, nginx/ssl; may be absent   (none)
 #   APIGW_TLS_DIR       where a self-signed certificate is kept                                 ($APIGW_PREFIX/tls)
 #   APIGW_SOCKET_DIR    where the gateway's sockets are                                         (/run/apigw)
 #   APIGW_LOG_DIR       where nginx writes its logs                                             ($APIGW_PREFIX/logs)
 #   APIGW_APP_UPSTREAM  the application: host:port or unix:/path                                (app:8000)
 #   APIGW_HTTP_PORT, APIGW_HTTPS_PORT                                                           (80, 443)
+#   APIGW_PUBLIC_HTTPS_PORT  the port that clients see, for the redirect                        ($APIGW_HTTPS_PORT)
+#   APIGW_HOSTNAME      for the self-signed certificate                                         (hostname)
+#   APIGW_WORKER_USER   nginx's workers, when root starts it                    (the first of nginx, www-data, nobody)
+#   APIGW_RESOLVER      a DNS server, asked for the application's name again and again          (none: once at start)
 #   APIGW_NGINX         the nginx program                                                       (nginx)
 set -eu
 umask 022
 
 shipped=$(cd "$(dirname "$0")" && pwd)
 prefix=${APIGW_PREFIX:?}
+next=$prefix/next
 operator=${APIGW_CONFIG_DIR:-}
 tls=${APIGW_TLS_DIR:-$prefix/tls}
 sockets=${APIGW_SOCKET_DIR:-/run/apigw}
@@ -23,6 +29,9 @@ logs=${APIGW_LOG_DIR:-$prefix/logs}
 upstream=${APIGW_APP_UPSTREAM:-app:8000}
 http_port=${APIGW_HTTP_PORT:-80}
 https_port=${APIGW_HTTPS_PORT:-443}
+public_https_port=${APIGW_PUBLIC_HTTPS_PORT:-$https_port}
+host=${APIGW_HOSTNAME:-$(hostname)}
+resolver=${APIGW_RESOLVER:-}
 nginx=${APIGW_NGINX:-nginx}
 
 say() { printf 'proxy: %s\n' "$*"; }
@@ -35,6 +44,10 @@ die() {
 check_values() {
   check_port APIGW_HTTP_PORT "$http_port"
   check_port APIGW_HTTPS_PORT "$https_port"
+  check_port APIGW_PUBLIC_HTTPS_PORT "$public_https_port"
+  case $host in
+    *[!A-Za-z0-9.-]*) die "APIGW_HOSTNAME is \"$host\"; allowed: a host name" ;;
+  esac
   printf '%s' "$upstream" | grep -Eqx '[A-Za-z0-9._-]+:[0-9]{1,5}|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}|unix:/[A-Za-z0-9._/-]+' ||
     die "APIGW_APP_UPSTREAM is \"$upstream\"; allowed: host:port, [address]:port or unix:/path"
   case $upstream in unix:*) ;; *) check_port "the port of APIGW_APP_UPSTREAM" "${upstream##*:}" ;; esac
@@ -49,24 +62,25 @@ check_port() {
   die "$1 is \"$2\"; allowed: a number from 1 to 65535"
 }
 
-# link_files FROM TO PATTERN: the files themselves stay where they are, so that a reload sees an edit
-link_files() {
+# copy_files FROM TO PATTERN
+copy_files() {
   for file in "$1"/$3; do
     [ -e "$file" ] || [ -h "$file" ] || continue
     [ -f "$file" ] || die "$file is not a file, or a link that leads nowhere"
     [ -r "$file" ] || die "$file cannot be read by $(id -un)"
-    ln -sfn "$file" "$2/$(basename "$file")"
+    cp "$file" "$2/$(basename "$file")"
   done
 }
 
 lay_out() {
-  mkdir -p "$prefix/conf.d" "$prefix/ssl" "$prefix/runtime" "$prefix/temp" "$logs"
+  rm -rf "$next"
+  mkdir -p "$next/conf.d" "$next/runtime" "$prefix/temp" "$logs"
+  (umask 077 && mkdir "$next/ssl")
   [ "$logs" = "$prefix/logs" ] || ln -sfn "$logs" "$prefix/logs"
-  rm -f "$prefix"/conf.d/* "$prefix"/ssl/*
-  ln -sfn "$shipped/nginx.conf" "$prefix/nginx.conf"
-  ln -sfn "$shipped/snippets" "$prefix/snippets"
-  link_files "$shipped/conf.d" "$prefix/conf.d" '*.conf'
-  link_files "$shipped/ssl" "$prefix/ssl" '*.conf'
+  cp "$shipped/nginx.conf" "$next/nginx.conf"
+  cp -R "$shipped/snippets" "$next/snippets"
+  copy_files "$shipped/conf.d" "$next/conf.d" '*.conf'
+  copy_files "$shipped/ssl" "$next/ssl" '*.conf'
   [ -z "$operator" ] || lay_out_operator
 }
 
@@ -77,37 +91,76 @@ lay_out_operator() {
     [ -d "$directory" ] || die "$directory is not a directory, or a link that leads nowhere"
     { [ -r "$directory" ] && [ -x "$directory" ]; } || die "$directory cannot be read by $(id -un)"
   done
-  link_files "$operator/nginx/conf.d" "$prefix/conf.d" '*.conf'
-  link_files "$operator/nginx/ssl" "$prefix/ssl" '*'
+  for entry in "$operator"/nginx/*; do
+    case $(basename "$entry") in
+      conf.d | ssl | '*') ;;
+      *) die "$entry is not used; yours can be nginx/conf.d/*.conf and nginx/ssl/*" ;;
+    esac
+  done
   used=
-  for link in "$prefix"/conf.d/* "$prefix"/ssl/*; do
-    case $(readlink "$link") in "$operator"/*) used="$used ${link#"$prefix/"}" ;; esac
+  for folder in conf.d ssl; do
+    pattern='*.conf'
+    [ "$folder" = conf.d ] || pattern='*'
+    copy_files "$operator/nginx/$folder" "$next/$folder" "$pattern"
+    for file in "$operator/nginx/$folder"/$pattern; do
+      [ -e "$file" ] || continue
+      cmp -s "$file" "$shipped/$folder/$(basename "$file")" || used="$used $folder/$(basename "$file")"
+    done
   done
   if [ -n "$used" ]; then
     say "from $operator/nginx:$used"
   else
-    say "there is nothing in $operator/nginx/conf.d and $operator/nginx/ssl, so the shipped files are used"
+    say "there is nothing of your own in $operator/nginx/conf.d and $operator/nginx/ssl, so the shipped files are used"
   fi
 }
 
 # The operator's certificate, or one that is made once for this machine and kept.
 provide_certificate() {
-  if [ -e "$prefix/ssl/nginx.crt" ] || [ -e "$prefix/ssl/nginx.key" ]; then
-    [ -e "$prefix/ssl/nginx.crt" ] || die "$operator/nginx/ssl has nginx.key but no nginx.crt; both are needed"
-    [ -e "$prefix/ssl/nginx.key" ] || die "$operator/nginx/ssl has nginx.crt but no nginx.key; both are needed"
-    return 0
+  crt=$next/ssl/nginx.crt
+  key=$next/ssl/nginx.key
+  source=$operator/nginx/ssl
+  if [ -e "$crt" ] || [ -e "$key" ]; then
+    [ -e "$crt" ] || die "$operator/nginx/ssl has nginx.key but no nginx.crt; both are needed"
+    [ -e "$key" ] || die "$operator/nginx/ssl has nginx.crt but no nginx.key; both are needed"
+  else
+    if ! [ -s "$tls/nginx.crt" ] || ! [ -s "$tls/nginx.key" ]; then
+      make_certificate
+      fingerprint=$(openssl x509 -in "$tls/nginx.crt" -noout -fingerprint -sha256 | sed 's/.*=//')
+      say "made a self-signed certificate, $tls/nginx.crt, SHA-256 fingerprint $fingerprint, $(expiry "$tls/nginx.crt")"
+    fi
+    copy_files "$tls" "$next/ssl" 'nginx.*'
+    source=$tls
   fi
-  if ! [ -s "$tls/nginx.crt" ] || ! [ -s "$tls/nginx.key" ]; then
-    make_certificate
-    say "made a self-signed certificate, $tls/nginx.crt, $(openssl x509 -in "$tls/nginx.crt" -noout -fingerprint -sha256 -enddate | tr '\n' ' ')"
+  check_certificate
+}
+
+expiry() {
+  openssl x509 -in "$1" -noout -enddate | sed 's/notAfter=/good until /'
+}
+
+# nginx names none of these mistakes in words, and takes a certificate that has expired.
+check_certificate() {
+  command -v openssl >/dev/null || return 0
+  crt_file=$source/nginx.crt
+  key_file=$source/nginx.key
+  of_crt=$(openssl x509 -in "$crt" -noout -pubkey 2>/dev/null) || die "$crt_file is not a certificate in PEM form"
+  if of_key=$(openssl pkey -in "$key" -passin pass: -pubout 2>/dev/null); then
+    [ "$of_crt" = "$of_key" ] || die "$key_file is not the key of $crt_file (key values mismatch)"
+  elif ! grep -q ENCRYPTED "$key"; then
+    die "$key_file is not a private key in PEM form"
+  elif ! grep -Eq '^[^#]*ssl_password_file' "$next/ssl/ssl.conf"; then
+    die "$key_file has a password; name the file with the password by ssl_password_file in ssl.conf, or remove it"
   fi
-  link_files "$tls" "$prefix/ssl" 'nginx.*'
+  if ! openssl x509 -in "$crt" -noout -checkend 0 >/dev/null; then
+    say "WARNING: $crt_file has expired (it was $(expiry "$crt")); clients will refuse it. Replace it and its key"
+  elif ! openssl x509 -in "$crt" -noout -checkend $((30 * 86400)) >/dev/null; then
+    say "WARNING: $crt_file expires soon ($(expiry "$crt")). Replace it and its key"
+  fi
 }
 
 make_certificate() {
   command -v openssl >/dev/null || die "openssl is needed to make a certificate: apt-get install openssl"
   mkdir -p "$tls"
-  host=$(hostname | tr -cd 'A-Za-z0-9.-')
   (
     umask 077
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -sha256 -days 825 \
@@ -142,23 +195,23 @@ write_runtime() {
   {
     echo 'pid nginx.pid;'
     if [ "$(id -u)" = 0 ]; then echo "user $(worker_user);"; fi
-  } >"$prefix/runtime/main.conf"
+  } >"$next/runtime/main.conf"
 
   {
     # shellcheck disable=SC2016 # nginx's variable
-    printf 'map "" $https_port {\n  default "%s";\n}\n' "$([ "$https_port" = 443 ] || echo ":$https_port")"
+    printf 'map "" $https_port {\n  default "%s";\n}\n' "$([ "$public_https_port" = 443 ] || echo ":$public_https_port")"
     for name in gateway management; do
       socket=decision
       [ "$name" = gateway ] || socket=management
       # more idle connections than one worker has requests in flight; nginx's default time out is 60 s
       printf 'upstream %s {\n  server unix:%s/%s.sock;\n  keepalive 64;\n}\n' "$name" "$sockets" "$socket"
     done
-  } >"$prefix/runtime/http.conf"
+  } >"$next/runtime/http.conf"
 
   {
     echo "listen $http_port;"
     [ -z "$ipv6" ] || echo "listen [::]:$http_port;"
-  } >"$prefix/runtime/listen-http.conf"
+  } >"$next/runtime/listen-http.conf"
 
   # the directive exists since 1.25.1, which warns of the parameter
   if is_at_least "$version" 1.25.1; then parameter=; else parameter=' http2'; fi
@@ -166,18 +219,35 @@ write_runtime() {
     echo "listen $https_port ssl$parameter;"
     [ -z "$ipv6" ] || echo "listen [::]:$https_port ssl$parameter;"
     [ -n "$parameter" ] || echo 'http2 on;'
-  } >"$prefix/runtime/listen-https.conf"
+  } >"$next/runtime/listen-https.conf"
 
-  echo "server $upstream;" >"$prefix/runtime/application.conf"
+  write_application >"$next/runtime/application.conf"
+}
+
+# A name that only DNS knows is looked up again while nginx runs, where this version can: a container that is made anew
+# has another address. A name of /etc/hosts is not known to DNS.
+write_application() {
+  name=${upstream%:*}
+  case $name in
+    unix | *[!A-Za-z0-9._-]*) name= ;;
+    *[!0-9.]*) ;;
+    *) name= ;;
+  esac
+  if [ -z "$name" ] || [ -z "$resolver" ] || ! is_at_least "$version" 1.27.3 || grep -qw -- "$name" /etc/hosts; then
+    echo "server $upstream;"
+    return
+  fi
+  printf 'zone application 64k;\nresolver %s valid=5s;\nserver %s resolve;\n' "$resolver" "$upstream"
 }
 
 worker_user() {
-  for user in nginx www-data nobody; do
+  for user in ${APIGW_WORKER_USER:-nginx www-data nobody}; do
     if id "$user" >/dev/null 2>&1; then
       echo "$user $(id -gn "$user")"
       return
     fi
   done
+  die "there is no user ${APIGW_WORKER_USER:-nobody} for nginx's workers"
 }
 
 check_values

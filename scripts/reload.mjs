@@ -8,19 +8,29 @@ import { die, root } from './setup.mjs';
 const stateDir = resolve(root, process.env['APIGW_STATE_DIR'] || '.apigw');
 const result = join(stateDir, 'run', 'reloaded');
 
-try {
-  rmSync(result, { force: true });
-  process.kill(Number(readFileSync(join(stateDir, 'up.pid'), 'utf8')), 'SIGUSR2');
-} catch {
-  die(
-    `nothing runs with the state directory ${stateDir}. Start it with npm run up, or name another in APIGW_STATE_DIR.`,
-  );
-}
+const pid = runningPid();
+rmSync(result, { force: true });
+process.kill(pid, 'SIGUSR2');
 const deadline = Date.now() + 30_000;
 while (!existsSync(result)) {
   if (Date.now() > deadline) die('npm run up does not answer; it says more on its own terminal.');
   await delay(50);
 }
-const said = readFileSync(result, 'utf8');
-if (said !== 'the configuration is in use') die(said);
-process.stdout.write(`apigw: ${said}\n`);
+/** @type {unknown} */
+const parsed = JSON.parse(readFileSync(result, 'utf8'));
+const { isInUse, said } = /** @type {{ isInUse: boolean, said: string }} */ (parsed);
+if (!isInUse) die(said);
+process.stdout.write(`${said}\n`);
+
+/** The process that has the state directory; the number of one that was killed may belong to another by now. */
+function runningPid() {
+  try {
+    const pid = Number(readFileSync(join(stateDir, 'up.pid'), 'utf8'));
+    if (pid > 1 && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('up.mjs')) return pid;
+  } catch {
+    // there is no such file, or no such process
+  }
+  return die(
+    `nothing runs with the state directory ${stateDir}. Start it with npm run up, or name another in APIGW_STATE_DIR.`,
+  );
+}

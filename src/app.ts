@@ -13,9 +13,7 @@ import { createManagementApp } from './http/management-app.ts';
 import type { Logger } from './log.ts';
 import { createIssuers } from './oidc/issuers.ts';
 import { followChanges } from './store/change-feed.ts';
-import { createClientStore, withoutStatement } from './store/client-store.ts';
-import { migrate } from './store/migrations.ts';
-import { openSqlite } from './store/sqlite.ts';
+import { openStore } from './store/open-store.ts';
 
 export interface Gateway {
   readonly decisionAddress: string;
@@ -48,14 +46,8 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
   const now = Date.now;
   const monotonicNow = () => performance.now();
 
-  const database = await openSqlite(config.databaseFile);
+  const { database, store } = await openStore(config.databaseFile);
   opened.push(() => database.close());
-  await migrate(database.write).catch((error: unknown) => {
-    throw new Error(`The database ${config.databaseFile} cannot be used. ${withoutStatement(error as Error)}`, {
-      cause: error,
-    });
-  });
-  const store = createClientStore(database);
   const directory = createClientDirectory({ store, monotonicNow });
   const feed = await followChanges({
     database,

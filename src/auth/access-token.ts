@@ -215,8 +215,11 @@ function judge(
   const lifetime = (exp ?? Infinity) - (iat ?? seconds);
   if (lifetime > policy.maxLifetime + policy.clockTolerance) return reject('lifetime_too_long');
   if (isOtherToken(claims)) return reject('not_an_access_token');
-  const clientId = asLine(findClaim(claims, policy.clientIdClaim));
-  if (clientId === undefined) return reject('no_client_id_claim');
+  // RFC 7800: it is good only together with a proof of possession, which nobody has checked
+  if (Object.hasOwn(claims, 'cnf')) return reject('unsupported_token');
+  const named = asLine(findClaim(claims, policy.clientIdClaim));
+  if (named === undefined) return reject('no_client_id_claim');
+  const clientId = policy.clientIdPrefix + named;
   const clientName = asLine(findClaim(claims, policy.clientNameClaim));
   return { outcome: 'verified', kid, clientId, clientName, lacks: findLack(policy, claims) };
 }

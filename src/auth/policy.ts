@@ -6,7 +6,10 @@ import { parseClaimPath, type ClaimPath, type RequiredClaim } from './claims.ts'
  * The policy headers as nginx sent them, by the name of the setting in default.conf; a header that nginx left out is
  * the empty string.
  */
-export type PolicySource = Record<PolicySetting, string>;
+export type PolicySource = Record<PolicySetting, string> & {
+  /** The first header that looks like a policy's and is none, or empty. */
+  unknown: string;
+};
 export type PolicySetting = (typeof policySettings)[number];
 export const policySettings = [
   'api_keys_enabled',
@@ -16,6 +19,7 @@ export const policySettings = [
   'oidc_issuer',
   'oidc_audience',
   'oidc_client_id_claim',
+  'oidc_client_id_prefix',
   'oidc_client_name_claim',
   'oidc_algorithms',
   'oidc_required_claims',
@@ -26,29 +30,49 @@ export const policySettings = [
   'oidc_ca_file',
 ] as const;
 
-/** Stands for two values of which neither can be preferred. */
-const contradiction = ',';
+/** Stands for two values of which neither can be preferred, and for a setting that does not exist. */
+export const contradiction = ',';
 
 /**
  * The value of a setting that comes twice: from a server, and from one of its locations, which may ask for more and
  * never for less.
  */
 export function narrow(setting: PolicySetting, first: string, second: string): string {
-  if (first === '' || first === second) return second;
+  if (first === second) return first;
   switch (setting) {
     case 'api_keys_enabled':
     case 'open_id_connect_enabled':
       return isOn(first) && isOn(second) ? 'on' : 'off';
     case 'require_admin':
-    case 'oidc_ssl_verify':
       return isOff(first) && isOff(second) ? 'off' : 'on';
+    case 'oidc_ssl_verify':
+      return isUnverified(first) && isUnverified(second) ? 'no' : 'yes';
     case 'oidc_required_claims':
     case 'oidc_required_scopes':
-      return `${first} ${second}`;
+      return `${first} ${second}`.trim();
+    case 'oidc_max_lifetime':
+    case 'oidc_clock_tolerance': {
+      const [one, other] = [parseSeconds(first || defaults[setting]), parseSeconds(second || defaults[setting])];
+      return one === undefined || other === undefined ? contradiction : String(Math.min(one, other));
+    }
+    case 'oidc_algorithms':
+      if (first === '' || second === '') return first + second;
+      return (
+        words(first)
+          .filter((name) => words(second).includes(name))
+          .join(' ') || contradiction
+      );
     default:
-      return contradiction;
+      return first === '' || second === '' ? first + second : contradiction;
   }
 }
+
+const defaults = { oidc_max_lifetime: '24h', oidc_clock_tolerance: '30s' };
+
+/** What nginx says when it says nothing: everything is off. */
+export const nothingSet: Readonly<PolicySource> = Object.freeze(
+  Object.fromEntries([...policySettings, 'unknown'].map((name) => [name, ''])) as PolicySource,
+);
 
 /** What a server or location of nginx accepts. It is handed over with every request, as headers that nginx sets. */
 export interface Policy {
@@ -85,6 +109,8 @@ export interface TokenPolicy {
   /** One of these must be in `aud`; undefined waives the check. */
   readonly audiences: readonly string[] | undefined;
   readonly clientIdClaim: ClaimPath;
+  /** Put before that claim, so that an issuer names no clients but its own. */
+  readonly clientIdPrefix: string;
   readonly clientNameClaim: ClaimPath;
   readonly algorithms: readonly string[];
   readonly requiredClaims: readonly RequiredClaim[];
@@ -111,7 +137,7 @@ export function createPolicyCompiler({ allowInsecureHttp, onCompiled }: PolicyCo
   // far more than a sensible configuration has; a bound, because each distinct text would be kept
   const compiled = new LRUCache<string, Policy>({ max: 256 });
   return (source) => {
-    let key = '';
+    let key = `${source.unknown}\n`;
     for (const setting of policySettings) key += `${source[setting]}\n`;
     const known = compiled.get(key);
     if (known) return known;
@@ -125,13 +151,16 @@ export function createPolicyCompiler({ allowInsecureHttp, onCompiled }: PolicyCo
 /** default.conf is UTF-8; Node gives the bytes of a header as Latin-1. */
 function decode(source: Readonly<PolicySource>): PolicySource {
   const entries = policySettings.map((setting) => [setting, Buffer.from(source[setting], 'latin1').toString()]);
-  return Object.fromEntries(entries) as PolicySource;
+  return { ...(Object.fromEntries(entries) as PolicySource), unknown: source.unknown };
 }
 
 function compile(source: Readonly<PolicySource>, key: string, allowInsecureHttp: boolean): Policy {
-  const apiKeysEnabled = isOn(source.api_keys_enabled);
-  const openIdConnectEnabled = isOn(source.open_id_connect_enabled);
   const problems: string[] = [];
+  // whatever it was meant to ask for is not known, so nobody gets in
+  const isKnown = source.unknown === '';
+  if (!isKnown) problems.push(`${source.unknown} is not a setting; snippets/policy.conf has the names of all.`);
+  const apiKeysEnabled = isKnown && isOn(source.api_keys_enabled);
+  const openIdConnectEnabled = isKnown && isOn(source.open_id_connect_enabled);
   const tokens = openIdConnectEnabled ? compileTokens(source, key, allowInsecureHttp, problems) : undefined;
   const schemes = [apiKeysEnabled && `apk ${realm}`, openIdConnectEnabled && `Bearer ${realm}`];
   return Object.freeze({
@@ -152,6 +181,10 @@ function isOn(value: string): boolean {
 /** A switch that keeps out is off only when it clearly is. */
 function isOff(value: string): boolean {
   return /^(?:|off|false|no|0)$/i.test(value);
+}
+
+function isUnverified(value: string): boolean {
+  return value !== '' && isOff(value);
 }
 
 const asymmetric = [
@@ -202,12 +235,23 @@ function compileTokens(
     issuer,
     audiences: audiences.length === 1 && audiences[0] === 'any' ? undefined : audiences,
     clientIdClaim: claim('oidc_client_id_claim'),
+    clientIdPrefix: source.oidc_client_id_prefix,
     clientNameClaim: claim('oidc_client_name_claim'),
     algorithms: algorithms.length === 0 ? asymmetric : algorithms,
     requiredClaims: words(source.oidc_required_claims).flatMap((rule) => compileRequiredClaim(rule, problems)),
     requiredScopes: words(source.oidc_required_scopes),
-    clockTolerance: compileSeconds('oidc_clock_tolerance', source.oidc_clock_tolerance || '30s', 300, problems),
-    maxLifetime: compileSeconds('oidc_max_lifetime', source.oidc_max_lifetime || '24h', 366 * 86_400, problems),
+    clockTolerance: compileSeconds(
+      'oidc_clock_tolerance',
+      source.oidc_clock_tolerance || defaults.oidc_clock_tolerance,
+      300,
+      problems,
+    ),
+    maxLifetime: compileSeconds(
+      'oidc_max_lifetime',
+      source.oidc_max_lifetime || defaults.oidc_max_lifetime,
+      366 * 86_400,
+      problems,
+    ),
   });
 }
 
@@ -215,7 +259,7 @@ function compileIssuer(source: Readonly<PolicySource>, allowInsecureHttp: boolea
   const discovery = compileDiscovery(source.oidc_discovery, allowInsecureHttp, problems);
   const issuer = source.oidc_issuer || undefined;
   // certificates go unverified only by a clear no
-  const verifyCertificate = source.oidc_ssl_verify === '' || !isOff(source.oidc_ssl_verify);
+  const verifyCertificate = !isUnverified(source.oidc_ssl_verify);
   const caFile = source.oidc_ca_file || undefined;
   if (caFile !== undefined && !caFile.startsWith('/')) {
     problems.push(`$oidc_ca_file is ${quote(caFile)}; allowed: the absolute path of a PEM file on the gateway's side.`);
@@ -251,13 +295,18 @@ function compileRequiredClaim(rule: string, problems: string[]): RequiredClaim[]
 }
 
 function compileSeconds(setting: PolicySetting, text: string, max: number, problems: string[]): number {
-  const [, digits, unit = 's'] = /^([0-9]{1,9})([smhd]?)$/.exec(text) ?? [];
-  const seconds = Number(digits) * { s: 1, m: 60, h: 3_600, d: 86_400 }[(unit || 's') as 's' | 'm' | 'h' | 'd'];
-  if (seconds <= max) return seconds;
+  const seconds = parseSeconds(text);
+  if (seconds !== undefined && seconds <= max) return seconds;
   problems.push(
     `$${setting} is ${quote(text)}; allowed: a number of seconds, or one with s, m, h or d, up to ${max} seconds.`,
   );
   return 0;
+}
+
+function parseSeconds(text: string): number | undefined {
+  const [, digits, unit] = /^([0-9]{1,9})([smhd]?)$/.exec(text) ?? [];
+  if (digits === undefined) return undefined;
+  return Number(digits) * { s: 1, m: 60, h: 3_600, d: 86_400 }[(unit || 's') as 's' | 'm' | 'h' | 'd'];
 }
 
 function words(text: string): string[] {

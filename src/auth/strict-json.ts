@@ -19,8 +19,11 @@ export function parseStrictObject(bytes: Uint8Array): Readonly<Record<string, un
 
 const tokens = /"(?:[^"\\]|\\.)*"|[{}[\],]/g;
 
-/** For text that is known to be JSON: the first string after `{`, or after a `,` directly inside an object, is a name. */
-function isUnsound(text: string): boolean {
+/**
+ * Whether an object in it has two members of one name, or it is nested more than 32 deep. For text that is known to be
+ * JSON: the first string after `{`, or after a `,` directly inside an object, is a name.
+ */
+export function isUnsound(text: string): boolean {
   const open: (Set<string> | undefined)[] = [];
   let isNameNext = false;
   for (const [token] of text.matchAll(tokens)) {

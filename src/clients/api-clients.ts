@@ -29,6 +29,13 @@ export class LastAdmin extends Error {
   override readonly name = 'LastAdmin';
 }
 
+/** What keeps the last administrator. */
+export interface Safeguard {
+  readonly force: boolean;
+  /** Whether an administrator without a key can authenticate, by access tokens. */
+  readonly areTokensAccepted: boolean;
+}
+
 /** The rules of API clients and their keys. */
 export interface ApiClients {
   find(id: number): Promise<ClientWithKeys | undefined>;
@@ -41,13 +48,13 @@ export interface ApiClients {
    * @throws {DuplicateApiClientId}
    * @throws {LastAdmin} unless forced
    */
-  update(id: number, changes: UpdateApiClient, actor: Actor, force?: boolean): Promise<ClientWithKeys | undefined>;
+  update(id: number, changes: UpdateApiClient, actor: Actor, safeguard: Safeguard): Promise<ClientWithKeys | undefined>;
   /**
    * Removes a client and its keys; false when there is no such client.
    *
    * @throws {LastAdmin} unless forced
    */
-  remove(id: number, actor: Actor, force?: boolean): Promise<boolean>;
+  remove(id: number, actor: Actor, safeguard: Safeguard): Promise<boolean>;
   /** Makes an administrator whose key expires, and removes earlier ones that were never used. Returns the key. */
   bootstrap(lifetime: number): Promise<string>;
 }
@@ -83,9 +90,13 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
     return transaction.insertClient({ name: name ?? apiClientId, apiClientId, isAdmin, isEnabled, ...times });
   }
 
-  async function refuseLastAdmin(transaction: ClientTransaction, client: ApiClient): Promise<void> {
-    if (client.isAdmin && client.isEnabled && (await transaction.countOtherAdmins(client.id, now())) === 0)
-      throw new LastAdmin();
+  async function refuseLastAdmin(
+    transaction: ClientTransaction,
+    client: ApiClient,
+    { force, areTokensAccepted }: Safeguard,
+  ): Promise<void> {
+    if (force || !client.isAdmin || !client.isEnabled) return;
+    if ((await transaction.countOtherAdmins(client.id, now(), areTokensAccepted)) === 0) throw new LastAdmin();
   }
 
   return {
@@ -114,12 +125,12 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
       return created;
     },
 
-    async update(id, changes, actor, force = false) {
+    async update(id, changes, actor, safeguard) {
       const updated = await store.change(async (transaction) => {
         const client = await transaction.find(id);
         if (!client) return undefined;
         const losesRights = changes.isAdmin === false || changes.isEnabled === false;
-        if (losesRights && !force) await refuseLastAdmin(transaction, client);
+        if (losesRights) await refuseLastAdmin(transaction, client, safeguard);
         await transaction.updateClient({
           ...client,
           name: changes.name ?? client.name,
@@ -143,11 +154,11 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
       return updated;
     },
 
-    async remove(id, actor, force = false) {
+    async remove(id, actor, safeguard) {
       const isRemoved = await store.change(async (transaction) => {
         const client = await transaction.find(id);
         if (!client) return false;
-        if (!force) await refuseLastAdmin(transaction, client);
+        await refuseLastAdmin(transaction, client, safeguard);
         await transaction.removeClient(id);
         await transaction.recordEvent({
           at: now(),

@@ -32,8 +32,11 @@ export interface ClientTransaction {
   updateClient(client: ApiClient): Promise<void>;
   /** Removes the client and its keys. */
   removeClient(id: number): Promise<void>;
-  /** Administrators other than this client that can authenticate at that time, by more than a bootstrap key. */
-  countOtherAdmins(id: number, now: number): Promise<number>;
+  /**
+   * Administrators other than this client that can authenticate at that time, by more than a bootstrap key. One without
+   * any key can by access tokens, where they are accepted.
+   */
+  countOtherAdmins(id: number, now: number, areTokensAccepted: boolean): Promise<number>;
   /** Clients whose only key is a bootstrap key that was never used, and that nobody has changed since. */
   untouchedBootstrapClients(): Promise<number[]>;
   recordEvent(event: AuditEvent): Promise<void>;

@@ -73,7 +73,7 @@ export function createApiClientRoutes(clients: ApiClients): Router<ManagementSta
           isEnabled: changes.enabled,
         },
         context.state.actor,
-        force,
+        { force, areTokensAccepted: context.state.areTokensAccepted },
       ),
     );
     context.state.isAudited = client !== undefined;
@@ -83,7 +83,9 @@ export function createApiClientRoutes(clients: ApiClients): Router<ManagementSta
   router.delete('/:id', async (context) => {
     const { force } = parseQuery(changeQuery, context.query);
     const id = parseId(context.params['id'] ?? '');
-    const isRemoved = await orProblem(() => clients.remove(id, context.state.actor, force));
+    const isRemoved = await orProblem(() =>
+      clients.remove(id, context.state.actor, { force, areTokensAccepted: context.state.areTokensAccepted }),
+    );
     if (!isRemoved) notFound();
     context.state.isAudited = true;
     context.status = 204;

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { isUnsound } from '../auth/strict-json.ts';
 import { Problem } from '../problem.ts';
 
 const maxBytes = 64 * 1024;
@@ -11,11 +12,16 @@ const maxBytes = 64 * 1024;
 export async function readJsonBody(request: IncomingMessage): Promise<unknown> {
   refuseOtherMediaTypes(request.headers);
   const text = decode(await readBytes(request));
+  let body: unknown;
   try {
-    return JSON.parse(text) as unknown;
+    body = JSON.parse(text);
   } catch (error) {
     throw new Problem(400, 'invalid_json', explain(text, error));
   }
+  if (isUnsound(text)) {
+    throw new Problem(400, 'invalid_json', 'The request body has a member twice, or is nested too deeply.');
+  }
+  return body;
 }
 
 function explain(text: string, error: unknown): string {

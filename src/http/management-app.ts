@@ -19,6 +19,8 @@ export interface ManagementState {
   requestId: string;
   principal?: Principal;
   actor: Actor;
+  /** By the policy that this request came with. */
+  areTokensAccepted: boolean;
   isProbe?: boolean;
   /** Whether the change and its audit event are already stored together. */
   isAudited?: boolean;
@@ -168,6 +170,7 @@ function authenticateCaller(
     if (decision.outcome === 'granted') {
       const { principal } = decision;
       context.state.principal = principal;
+      context.state.areTokensAccepted = policy.tokens !== undefined;
       context.state.actor = { clientId: principal.id, requestId: context.state.requestId };
       // for nginx's access log; nginx hides them from the caller
       context.set({

@@ -1,4 +1,4 @@
-import { narrow, policySettings, type PolicySetting, type PolicySource } from '../auth/policy.ts';
+import { narrow, nothingSet, policySettings, type PolicySetting, type PolicySource } from '../auth/policy.ts';
 
 /** What nginx hands to the gateway with every request. */
 export interface GatewayHeaders {
@@ -17,14 +17,13 @@ const settingOf = new Map<string, PolicySetting>(
   policySettings.map((setting) => [`x-policy-${setting.replaceAll('_', '-')}`, setting]),
 );
 
-const nothingSet = Object.fromEntries(policySettings.map((setting) => [setting, ''])) as PolicySource;
-
 /**
  * Reads the header lines as they came: `req.headers` keeps the first of two `Authorization` lines and drops the second
  * in silence.
  */
 export function readGatewayHeaders(rawHeaders: readonly string[]): GatewayHeaders {
   const policy = { ...nothingSet };
+  const seen: PolicySetting[] = [];
   let authorization: string | undefined;
   let requestId = '';
   for (let index = 0; index < rawHeaders.length; index += 2) {
@@ -36,7 +35,12 @@ export function readGatewayHeaders(rawHeaders: readonly string[]): GatewayHeader
       if (/^[A-Za-z0-9._-]{1,64}$/.test(value)) requestId = value;
     } else {
       const setting = settingOf.get(name);
-      if (setting) policy[setting] = narrow(setting, policy[setting], value);
+      if (setting) {
+        // the "=" of policy.conf marks the server's own value
+        const text = value.startsWith('=') ? value.slice(1) : value;
+        policy[setting] = seen.includes(setting) ? narrow(setting, policy[setting], text) : text;
+        seen.push(setting);
+      } else if (name.startsWith('x-policy-')) policy.unknown ||= name;
     }
   }
   return { policy, authorization, requestId };

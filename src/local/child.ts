@@ -17,7 +17,6 @@ export interface ChildOptions {
 /** A process that is started again when it ends by itself. */
 export interface Child {
   readonly pid: number | undefined;
-  readonly kill: (signal: NodeJS.Signals) => void;
   /** Rejects when the process ends before it was declared ready. */
   readonly failed: Promise<never>;
   /** From now on an end is answered with a new start. */
@@ -83,9 +82,6 @@ export function startChild({ name, command, env, restartEnv = env, output, stopW
   return {
     get pid() {
       return current.pid;
-    },
-    kill(signal) {
-      current.kill(signal);
     },
     failed,
     keepRunning() {

@@ -21,6 +21,8 @@ export interface LocalSettings {
   readonly runParent: string;
   /** The nginx program. */
   readonly nginx: string;
+  /** For nginx/stage.sh. */
+  readonly stagingEnv: Environment;
 }
 
 /** The reference in docs/settings.md is checked against this list. */
@@ -31,7 +33,12 @@ export const localSettings = [
   'APIGW_CONFIG_DIR',
   'APIGW_APP_UPSTREAM',
   'APIGW_NGINX',
+  'APIGW_HOSTNAME',
+  'APIGW_PUBLIC_HTTPS_PORT',
 ] as const;
+
+/** Those of them that nginx/stage.sh alone understands, and checks. */
+const forStaging = ['APIGW_HOSTNAME', 'APIGW_PUBLIC_HTTPS_PORT'];
 
 /** The gateway's settings that may be given to `npm run up`; its addresses are decided here. */
 const passedOn = [
@@ -91,6 +98,7 @@ export function readLocalSettings(env: Environment, root: string, isRoot: boolea
     gatewayEnv: given,
     runParent: isRoot ? '/run' : shortEnough(stateDir) ? stateDir : tmpdir(),
     nginx: env['APIGW_NGINX'] || 'nginx',
+    stagingEnv: Object.fromEntries(Object.entries(env).filter(([name]) => forStaging.includes(name))),
   };
 }
 

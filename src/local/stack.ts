@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { request as httpRequest, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -33,9 +33,10 @@ export interface Stack {
   /**
    * Has nginx read its configuration again. What is under way goes on as it began.
    *
+   * @returns what there is to say about it
    * @throws {Error} whose message says what is wrong with the configuration; the old one then stays in use
    */
-  readonly reload: () => Promise<void>;
+  readonly reload: () => Promise<string>;
   readonly stop: () => Promise<void>;
 }
 
@@ -77,6 +78,7 @@ async function start(
   const baseEnv = withoutSettings(env);
   const nginxEnv = {
     ...baseEnv,
+    ...settings.stagingEnv,
     APIGW_PREFIX: prefix,
     APIGW_TLS_DIR: join(stateDir, 'tls'),
     APIGW_SOCKET_DIR: runDir,
@@ -87,13 +89,13 @@ async function start(
     APIGW_NGINX: settings.nginx,
     ...(configDir !== undefined && { APIGW_CONFIG_DIR: configDir }),
   };
-  const configure = async () => {
-    await runScript(join(root, 'nginx/stage.sh'), nginxEnv, output);
-    await runScript(join(root, 'nginx/check.sh'), nginxEnv, output).catch((error: unknown) => {
+  const script = (name: string) => runScript(join(root, 'nginx', name), nginxEnv);
+  output.write(await script('stage.sh'));
+  output.write(
+    await script('check.sh').catch((error: unknown) => {
       throw new Error(`nginx refuses the configuration:\n${(error as Error).message}`, { cause: error });
-    });
-  };
-  await configure();
+    }),
+  );
 
   if (settings.appUpstream === undefined) {
     const app = await listen({ kind: 'unix', path: join(runDir, 'app.sock') }, demoApp);
@@ -117,12 +119,12 @@ async function start(
   });
   started.push(gateway.stop);
   const management = { socketPath: join(runDir, 'management.sock'), path: '/readyz' };
-  await untilReady(gateway, 'the gateway', management, { patience: 30_000, send: httpRequest });
+  await untilReady(gateway, 'the gateway', () => answers(management, httpRequest), 30_000);
   gateway.keepRunning();
 
   const nginx = startChild({
     name: 'nginx',
-    command: [settings.nginx, '-p', prefix, '-e', 'logs/error.log', '-c', 'nginx.conf', '-g', 'daemon off;'],
+    command: [settings.nginx, '-p', prefix, '-e', 'logs/error.log', '-c', 'current/nginx.conf', '-g', 'daemon off;'],
     env: baseEnv,
     output,
     // QUIT finishes what is under way; connections that stay open, such as a WebSocket, are then cut
@@ -132,17 +134,17 @@ async function start(
     ],
   });
   started.push(nginx.stop);
-  const livez = { host: '127.0.0.1', port: httpsPort, path: '/livez', rejectUnauthorized: false };
-  await untilReady(nginx, `nginx on port ${httpsPort} (does default.conf include runtime/listen-https.conf?)`, livez, {
-    patience: 10_000,
-    send: httpsRequest,
-  });
+  await untilReady(
+    nginx,
+    `nginx on port ${httpsPort} (does default.conf include runtime/listen-https.conf?)`,
+    () => accepts(httpsPort),
+    10_000,
+  );
   nginx.keepRunning();
-  const reload = async () => {
-    await configure();
-    nginx.kill('SIGHUP');
-  };
-  return { gateway, nginx, runDir, logDir, reload };
+  // whatever it says: the gateway has then seen the policy of the first server, and logs what is wrong with it
+  const readyz = { host: '127.0.0.1', port: httpsPort, path: '/readyz', rejectUnauthorized: false };
+  await answers(readyz, httpsRequest);
+  return { gateway, nginx, runDir, logDir, reload: () => script('reload.sh') };
 }
 
 /** Each process gets our settings by name, and only those that are its own. */
@@ -152,11 +154,14 @@ function withoutSettings(env: Environment): NodeJS.ProcessEnv {
   );
 }
 
-/** @throws {Error} whose message is what the script says is wrong */
-async function runScript(script: string, env: NodeJS.ProcessEnv, output: Writable): Promise<void> {
+/**
+ * @returns what the script prints
+ * @throws {Error} whose message is what the script says is wrong
+ */
+async function runScript(script: string, env: NodeJS.ProcessEnv): Promise<string> {
   try {
     const { stdout, stderr } = await runFile('sh', [script], { env });
-    output.write(stdout + stderr);
+    return stdout + stderr;
   } catch (error) {
     throw new Error((error as { stderr: string }).stderr.trim().replace(/^proxy: /gm, ''), { cause: error });
   }
@@ -178,24 +183,34 @@ async function expectFreePort(setting: string, port: number): Promise<void> {
   });
 }
 
-interface Asking {
-  /** Milliseconds. */
-  readonly patience: number;
-  readonly send: typeof httpRequest;
-}
-
-/** Asks again and again until there is an answer that is no server error, or the process has ended. */
+/** Asks again and again until the answer is yes, or the process has ended. Patience in milliseconds. */
 async function untilReady(
   { failed }: Child,
   name: string,
-  target: RequestOptions,
-  { patience, send }: Asking,
+  isReady: () => Promise<boolean>,
+  patience: number,
 ): Promise<void> {
   const deadline = Date.now() + patience;
-  while (!(await Promise.race([failed, answers(target, send)]))) {
+  while (!(await Promise.race([failed, isReady()]))) {
     if (Date.now() > deadline) throw new Error(`${name} does not answer after ${patience / 1000} s.`);
     await delay(25);
   }
+}
+
+/** Whether somebody listens; what the operator's first server says to a request is its own affair. */
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    for (const [event, isAccepted] of [
+      ['connect', true],
+      ['error', false],
+    ] as const) {
+      socket.once(event, () => {
+        socket.destroy();
+        resolve(isAccepted);
+      });
+    }
+  });
 }
 
 function answers(target: RequestOptions, send: typeof httpRequest): Promise<boolean> {

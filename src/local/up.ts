@@ -17,8 +17,9 @@ export async function up(env: Environment): Promise<number> {
   const stopSignal = nextStopSignal(env);
   try {
     const settings = readLocalSettings(env, root, process.getuid?.() === 0);
-    const stack = await startStack({ root, settings, env, output: process.stdout });
-    process.on('SIGUSR2', () => void reload(stack));
+    const starting = startStack({ root, settings, env, output: process.stdout });
+    process.on('SIGUSR2', () => void starting.then(reload, () => undefined));
+    const stack = await starting;
     welcome(settings, stack.logDir);
     await stopSignal;
     say('stopping');
@@ -50,12 +51,12 @@ function nextStopSignal(env: Environment): Promise<void> {
 /** Leaves what came of it in a file of its own, for `npm run reload`. */
 async function reload(stack: Stack): Promise<void> {
   const result = await stack.reload().then(
-    () => 'the configuration is in use',
-    (error: unknown) => `${(error as Error).message}\nThe configuration from before stays in use.`,
+    (said) => ({ isInUse: true, said: said.trim() }),
+    (error: unknown) => ({ isInUse: false, said: (error as Error).message }),
   );
-  say(result);
+  say(result.said);
   const file = join(stack.runDir, 'reloaded');
-  writeFileSync(`${file}.new`, result);
+  writeFileSync(`${file}.new`, JSON.stringify(result));
   renameSync(`${file}.new`, file);
 }
 

@@ -108,18 +108,16 @@ function createTransaction(transaction: Knex.Transaction, revision: number): Cli
       await transaction('api_clients').where('id', id).delete();
     },
 
-    async countOtherAdmins(id, now) {
-      // A client without any key authenticates with access tokens, one whose keys have all expired not at all. A bootstrap
-      // key is about to expire.
+    async countOtherAdmins(id, now, areTokensAccepted) {
       const row = await transaction<ClientRow>('api_clients as client')
         .where('is_admin', true)
         .andWhere('enabled', true)
         .whereNot('id', id)
         .whereRaw(
-          `(not exists (select 1 from api_keys where client_id = client.id)
+          `((? and not exists (select 1 from api_keys where client_id = client.id))
             or exists (select 1 from api_keys where client_id = client.id and not is_bootstrap
               and (expires_at is null or expires_at > ?)))`,
-          [now],
+          [areTokensAccepted, now],
         )
         .count({ count: '*' })
         .first();

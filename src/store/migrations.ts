@@ -45,6 +45,9 @@ const migrations: readonly Migration[] = [
   },
 ];
 
+/** The newest schema that this program knows. */
+export const schemaVersion = migrations.length;
+
 /**
  * Brings the schema to this program's version, in one transaction: a start that is killed half-way leaves the
  * database as it was, and of several starts at once one migrates while the others wait.

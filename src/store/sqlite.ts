@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import knex, { type Knex } from 'knex';
 
@@ -45,10 +45,22 @@ export async function openSqlite(file: string): Promise<Database> {
       },
     };
   } catch (error) {
-    throw new Error(`The database ${file} cannot be opened: ${(error as Error).message}`, { cause: error });
+    throw new Error(`The database ${file} cannot be opened: ${explain(file, error as Error)}`, { cause: error });
   } finally {
     process.umask(mask);
   }
+}
+
+function explain(file: string, { message }: Error): string {
+  for (const path of [file, dirname(file)].filter((one) => existsSync(one))) {
+    try {
+      accessSync(path, constants.R_OK | constants.W_OK);
+    } catch {
+      const user = `${process.getuid?.() ?? 0}:${process.getgid?.() ?? 0}`;
+      return `user ${user} may not read and write ${path}. As root: chown -R ${user} ${dirname(file)}`;
+    }
+  }
+  return message;
 }
 
 function connect(file: string, connections: number, pragmas: readonly string[]): Knex {

@@ -35,6 +35,7 @@ suite('/v1/management/api-clients', () => {
     assert.equal(updatedAt, createdAt);
     assert.equal(headers['location'], `/v1/management/api-clients/${String(id)}`);
     assert.equal(headers['cache-control'], 'no-store');
+    for (const name of ['x-client-id', 'x-client-name', 'x-auth-method']) assert.equal(headers[name], undefined);
     assert.match(headers['content-type'] ?? '', /^application\/json/);
   });
 
@@ -83,7 +84,7 @@ suite('/v1/management/api-clients', () => {
     assert.equal((await stack.manage('GET', key)).status, 403);
     await stack.manage('PUT', stack.adminKey, `/${String(id)}`, { json: { is_admin: true } });
     assert.equal((await stack.manage('GET', key)).status, 200);
-    await stack.manage('PUT', stack.adminKey, `/${String(id)}`, { json: { is_admin: 'false' } });
+    await stack.manage('PUT', stack.adminKey, `/${String(id)}?force=true`, { json: { is_admin: 'false' } });
     assert.equal((await stack.manage('GET', key)).status, 403);
   });
 
@@ -160,6 +161,7 @@ suite('/v1/management/api-clients', () => {
       json: { name: 'audited', api_client_id: 'audited' },
     });
     const id = created.json['id'];
+    const ordinary = await create({ name: 'ordinary' });
     const requests = [
       created,
       await stack.manage('PUT', stack.adminKey, `/${String(id)}`, { json: { name: 'renamed' } }),
@@ -167,6 +169,7 @@ suite('/v1/management/api-clients', () => {
       await stack.manage('POST', stack.adminKey, '', { json: { name: 7 } }),
       await stack.manage('DELETE', stack.adminKey, `/${String(id)}`),
       await stack.manage('DELETE', stack.adminKey, `/${String(id)}`),
+      await stack.manage('GET', ordinary['token'] as string),
     ];
     const database = openTestDatabase(stack.stateDir);
     const events = [];
@@ -185,6 +188,7 @@ suite('/v1/management/api-clients', () => {
         ['management.call', 'invalid_body', null, 1],
         ['api_client.delete', 'done', id, 1],
         ['management.call', 'unknown_api_client', null, 1],
+        ['management.call', 'admin_required', null, ordinary['id']],
       ],
     );
     assert.doesNotMatch(JSON.stringify(events), /[A-Za-z0-9]{60}/);

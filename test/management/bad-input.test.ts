@@ -75,11 +75,9 @@ suite('bad input to the management API', () => {
     const { status, json } = await post({ json: { api_client_id: fits } });
     assert.equal(status, 201);
     await stack.manage('DELETE', stack.adminKey, `/${String(json['id'])}`);
-    await expectProblem(
-      await post({ json: { api_client_id: `${fits}語` } }),
-      400,
-      /\/api_client_id has more than 1,024/,
-    );
+    const tooLong = { json: { api_client_id: `${fits}語` } };
+    await expectProblem(await post(tooLong), 400, /\/api_client_id has more than 1,024/);
+    await expectProblem(await stack.manage('PUT', stack.adminKey, '/1', tooLong), 400, /\/api_client_id has more/);
   });
 
   const bodies: Record<string, [string | Buffer, number, RegExp]> = {
@@ -88,6 +86,7 @@ suite('bad input to the management API', () => {
     'what is not JSON': ['name=admin', 400, /not JSON/],
     'half a document': ['{"name": "a"', 400, /not JSON/],
     'JSON and more': ['{} {}', 400, /not JSON/],
+    'a member twice': ['{"is_admin": false, "is_admin": true}', 400, /a member twice/],
     'a list': ['[]', 400, /must be a JSON object/],
     'a string': ['"name"', 400, /must be a JSON object/],
     null: ['null', 400, /must be a JSON object/],

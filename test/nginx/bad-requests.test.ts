@@ -168,6 +168,11 @@ suite('a bad request', () => {
     }
   });
 
+  test('that sends a large body to the management API is refused by nginx before anybody has read it', async () => {
+    const { status } = await stack.ask('/v1/management/api-clients', { method: 'POST', body: 'x'.repeat(1_000_000) });
+    assert.equal(status, 413);
+  });
+
   test('OPTIONS without a credential is 401: preflights are not answered by default', async () => {
     const { status } = await stack.ask('/', {
       method: 'OPTIONS',

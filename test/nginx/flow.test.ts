@@ -164,6 +164,7 @@ suite('the flow of a new operator, by curl', () => {
 
   test('the request id is the same in nginx, gateway, problem and answer, and reaches the application', async () => {
     const { headers, json } = await stack.ask('/');
+    assert.equal(headers['cache-control'], 'no-store');
     const id = json['request_id'];
     assert.equal(headers['x-request-id'], id);
     await until('the request is logged', () => stack.accessLog().some(({ request_id }) => request_id === id));

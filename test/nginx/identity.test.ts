@@ -150,6 +150,10 @@ suite('identity headers', () => {
       headers: {
         'X-Forwarded-For': '1.2.3.4',
         'X-Real-IP': '1.2.3.4',
+        'X-Forwarded-Host': 'evil.example',
+        'X-Original-URL': '/admin',
+        'X-Rewrite-URL': '/admin',
+        Proxy: 'http://evil.example',
         Forwarded: 'for=1.2.3.4',
         Host: 'app.test:9443',
       },
@@ -160,6 +164,11 @@ suite('identity headers', () => {
     assert.equal(seen['forwarded'], undefined);
     assert.deepEqual(seen['x-forwarded-proto'], ['https']);
     assert.deepEqual(seen['host'], ['app.test:9443']);
+    assert.deepEqual(seen['x-forwarded-host'], ['app.test:9443']);
+    for (const name of ['x-original-url', 'x-rewrite-url', 'proxy']) assert.equal(seen[name], undefined);
+    const absolute = `GET https://chosen.test/ HTTP/1.1\r\nHost: other.test\r\nAuthorization: apk ${stack.adminKey}\r\nConnection: close\r\n\r\n`;
+    assert.match(await stack.sendRaw(absolute), /^HTTP\/1\.1 200 /);
+    assert.deepEqual(stack.application.seen.at(-1)?.headers['host'], ['chosen.test']);
   });
 });
 

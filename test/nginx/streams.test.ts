@@ -160,14 +160,16 @@ suite('what passes through', () => {
     assert.equal(stack.application.seen.length, calls);
   });
 
-  test('no upgrade but to WebSocket: h2c would be a tunnel past the gateway', async () => {
-    await stack.ask('/', {
-      key: stack.adminKey,
-      headers: { Connection: 'Upgrade, HTTP2-Settings', Upgrade: 'h2c', 'HTTP2-Settings': 'AAMAAABkAAQAAP__' },
+  for (const upgrade of ['h2c', 'h2c, websocket', 'websocket, h2c']) {
+    test(`no upgrade but to WebSocket: ${upgrade} would be a tunnel past the gateway`, async () => {
+      await stack.ask('/', {
+        key: stack.adminKey,
+        headers: { Connection: 'Upgrade, HTTP2-Settings', Upgrade: upgrade, 'HTTP2-Settings': 'AAMAAABkAAQAAP__' },
+      });
+      assert.equal(lastSeen()?.headers['upgrade'], undefined);
+      assert.equal(lastSeen()?.headers['connection'], undefined);
     });
-    assert.equal(lastSeen()?.headers['upgrade'], undefined);
-    assert.equal(lastSeen()?.headers['connection'], undefined);
-  });
+  }
 
   test("the application's own errors and pages, unchanged", async () => {
     for (const code of [400, 401, 403, 404, 429, 500, 502, 503]) {

@@ -43,6 +43,13 @@ suite('a token that must not be accepted', () => {
             locationWithPolicy('umlaut', { 'Oidc-Required-Claims': 'team=Zoë' }),
             locationWithPolicy('big', { 'Oidc-Required-Claims': 'owner=9007199254740993' }),
             locationWithPolicy('scoped', { 'Oidc-Required-Scopes': 'orders.read' }),
+            locationWithPolicy('scopes', { 'Oidc-Required-Scopes': 'orders.read orders.write' }),
+            locationWithPolicy('strict', {
+              'Oidc-Algorithms': 'ES256',
+              'Oidc-Max-Lifetime': '10m',
+              'Oidc-Clock-Tolerance': '0',
+            }),
+            locationWithPolicy('admins', { 'Require-Admin': 'on' }),
           ].join('\n'),
         ),
     });
@@ -86,6 +93,7 @@ suite('a token that must not be accepted', () => {
     assert.equal((await ask(makeToken(header({ alg: 'ES256', kid: 'ec' }), claims(), issuer.ec))).status, 200);
     assert.equal((await ask(good({ exp: now() - 5, iat: now() + 5, nbf: now() + 5 }))).status, 200);
     assert.equal((await ask(good({}, { kid: undefined }))).status, 200);
+    assert.equal((await ask(good({ iat: undefined }))).status, 200);
   });
 
   for (const alg of [
@@ -224,6 +232,10 @@ suite('a token that must not be accepted', () => {
     'exp as a string': [{ exp: String(Date.now()) }, 'invalid_claim'],
     'exp null': [{ exp: null }, 'invalid_claim'],
     'exp in milliseconds': [{ exp: Date.now() + 300_000 }, 'lifetime_too_long'],
+    'exp in a year, and no iat': [
+      { exp: Math.floor(Date.now() / 1000) + 31_536_000, iat: undefined },
+      'lifetime_too_long',
+    ],
     'exp in a year': [{ exp: Math.floor(Date.now() / 1000) + 31_536_000 }, 'lifetime_too_long'],
     'exp in the past': [{ exp: Math.floor(Date.now() / 1000) - 60 }, 'token_expired'],
     'exp 0': [{ exp: 0 }, 'token_expired'],
@@ -305,7 +317,7 @@ suite('a token that must not be accepted', () => {
       { typ: 'ID' },
       { typ: 'Refresh' },
       { typ: 'Offline' },
-      { token_use: 'id' },
+      ...[{ token_use: 'id' }, { token_use: 'refresh' }, { token_use: '' }, { token_use: 7 }],
       { events: { 'http://schemas.openid.net/event/backchannel-logout': {} } },
       { typ: 'Bearer', events: { 'http://schemas.openid.net/event/backchannel-logout': {} } },
     ]) {
@@ -453,6 +465,49 @@ suite('a token that must not be accepted', () => {
     for (const member of [{ scope: 'a orders.read' }, { scope: ['orders.read'] }, { scp: 'orders.read b' }]) {
       assert.equal((await ask(good(member), '/scoped/')).status, 200, JSON.stringify(member));
     }
+  });
+
+  test('has one of two required scopes', async () => {
+    for (const scope of ['orders.read', 'orders.write']) {
+      assert.equal((await ask(good({ scope }), '/scopes/')).json['reason'], 'insufficient_scope');
+    }
+    assert.equal((await ask(good({ scope: 'orders.write orders.read' }), '/scopes/')).status, 200);
+  });
+
+  test('is good for the server and not for a location that is stricter', async () => {
+    const signed = (members: object) =>
+      makeToken(header({ alg: 'ES256', kid: 'ec' }), claims({ exp: now() + 300, ...members }), issuer.ec);
+    assert.equal((await ask(signed({}), '/strict/')).status, 200);
+    await expectRefusal(good(), 'algorithm_not_allowed', '/strict/');
+    await expectRefusal(signed({ exp: now() + 3_600 }), 'lifetime_too_long', '/strict/');
+    await expectRefusal(signed({ exp: now() - 5 }), 'token_expired', '/strict/');
+    for (const token of [good(), signed({ exp: now() + 3_600 }), signed({ exp: now() - 5 })]) {
+      assert.equal((await ask(token)).status, 200);
+    }
+  });
+
+  test('or a key, of a client that is no administrator does not open a location for administrators', async () => {
+    const { json } = await stack.manage('POST', stack.adminKey, '', { json: { name: 'ordinary' } });
+    const calls = stack.application.seen.length;
+    const withKey = await stack.ask('/admins/', { key: json['token'] as string });
+    assert.deepEqual([withKey.status, withKey.json['reason']], [403, 'admin_required']);
+    assert.equal((await ask(good(), '/admins/')).json['reason'], 'admin_required');
+    assert.equal(stack.application.seen.length, calls);
+    assert.equal((await stack.ask('/admins/', { key: stack.adminKey })).status, 200);
+  });
+
+  test('is bound to a key of its holder', async () => {
+    for (const cnf of [{ jkt: 'x' }, { 'x5t#S256': 'x' }, null])
+      await expectRefusal(good({ cnf }), 'unsupported_token');
+  });
+
+  test('is not UTF-8', async () => {
+    const bytes = Buffer.concat([
+      Buffer.from(JSON.stringify(claims()).slice(0, -1)),
+      Buffer.from(',"a":"\xff"}', 'latin1'),
+    ]);
+    const [head = '', , signature = ''] = good().split('.');
+    await expectRefusal(`${head}.${bytes.toString('base64url')}.${signature}`, 'malformed_token');
   });
 
   test('has a number that only rounds to the required one, or lacks what is beyond ASCII', async () => {

@@ -5,15 +5,16 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
-import { createTokenVerifier } from '../../src/auth/access-token.ts';
+import { createTokenVerifier, type Keys } from '../../src/auth/access-token.ts';
 import {
   createPolicyCompiler,
-  policySettings,
+  nothingSet,
   type IssuerPolicy,
   type PolicySource,
   type TokenPolicy,
 } from '../../src/auth/policy.ts';
 import { createIssuer, defaultTimes, type Issuer } from '../../src/oidc/issuer.ts';
+import { createIssuers } from '../../src/oidc/issuers.ts';
 import { makeToken, startHostileIssuer, type HostileIssuer } from '../support/hostile-issuer.ts';
 import { setSettings } from '../support/settings.ts';
 import { makeTempDir, startTestStack, until, type TestStack } from '../support/stack.ts';
@@ -61,6 +62,7 @@ const tokenPolicy: TokenPolicy = {
   },
   audiences: ['api'],
   clientIdClaim: ['sub'],
+  clientIdPrefix: '',
   clientNameClaim: ['sub'],
   algorithms: ['RS256'],
   requiredClaims: [],
@@ -265,11 +267,58 @@ suite('the keys of an issuer', () => {
     assert.equal(lookup.outcome === 'found' && lookup.issuer, `${hostile.url}/`);
   });
 
+  test('of different policies for one issuer are kept apart, and no version is ever used twice', async () => {
+    recover();
+    const issuers = createIssuers({ monotonicNow: () => 0, onFailure: () => undefined, onLoaded: () => undefined });
+    const policy = (key: string): IssuerPolicy => ({
+      ...tokenPolicy.issuer,
+      key,
+      discovery: `${hostile.url}/.well-known/openid-configuration`,
+      name: hostile.url,
+    });
+    const [one, other] = [issuers.find(policy('one')), issuers.find(policy('other'))];
+    assert.notEqual(one, other);
+    assert.equal(issuers.find(policy('one')), one);
+    await Promise.all([lookUp(one), lookUp(other)]);
+    assert.notEqual(one.version(), other.version());
+    assert.equal(issuers.statuses().length, 2);
+  });
+
+  test('are looked at again for a token that was verified a minute ago, or that there was no room to remember', async () => {
+    recover();
+    const { issuer } = follow(hostile);
+    let lookUps = 0;
+    const counting: Keys = {
+      version: issuer.version,
+      lookUp: (...query) => {
+        lookUps++;
+        return issuer.lookUp(...query);
+      },
+    };
+    let time = Date.now();
+    const policy = { ...tokenPolicy, issuer: { ...tokenPolicy.issuer, discovery: hostile.url } };
+    const sign = (sub: string) => {
+      const now = Math.floor(time / 1000);
+      const claims = { iss: hostile.url, aud: 'api', sub, iat: now, exp: now + 600 };
+      return makeToken({ alg: 'RS256', kid: 'rsa' }, claims, hostile.rsa);
+    };
+    const verify = createTokenVerifier({ findKeys: () => counting, now: () => time, capacity: 5_000 });
+    const first = sign('first');
+    for (let round = 0; round < 3; round++) await verify(policy, first);
+    assert.equal(lookUps, 1);
+    time += 60_001;
+    await verify(policy, first);
+    assert.equal(lookUps, 2);
+    for (let index = 0; index < 10; index++) await verify(policy, sign(`${'x'.repeat(500)}${index}`));
+    await verify(policy, first);
+    assert.equal(lookUps, 13);
+  });
+
   test('are remembered for each way to speak to their issuer on its own', () => {
     const compile = createPolicyCompiler({ allowInsecureHttp: false });
     const keyOf = (settings: Partial<PolicySource>) => compile({ ...shipped, ...settings }).tokens?.issuer.key;
     const shipped = {
-      ...(Object.fromEntries(policySettings.map((setting) => [setting, ''])) as PolicySource),
+      ...nothingSet,
       open_id_connect_enabled: 'on',
       oidc_discovery: 'https://issuer.example',
       oidc_audience: 'api',
@@ -469,6 +518,7 @@ suite('a mistake in the settings of OpenID Connect', () => {
       { oidc_discovery: 'http://issuer.example' },
       /\$oidc_discovery is "http:\/\/issuer\.example".*OIDC_ALLOW_INSECURE_HTTP=true/,
     ],
+    [{ oidc_discovery: 'https://user:hunter2@issuer.example' }, /allowed: the https URL/],
     [{ oidc_audience: '' }, /\$oidc_audience is empty/],
     [{ oidc_algorithms: 'RS256 HS256' }, /\$oidc_algorithms has "HS256"; allowed: RS256/],
     [{ oidc_algorithms: 'none' }, /\$oidc_algorithms has "none"/],

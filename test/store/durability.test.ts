@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
+import { openSqlite } from '../../src/store/sqlite.ts';
 import { openTestDatabase } from '../support/database.ts';
 import { spawnGateway, startGateway, stopGateway } from '../support/gateway.ts';
 import { makeTempDir, until } from '../support/stack.ts';
@@ -85,6 +86,67 @@ suite('the database', () => {
     for (const file of readdirSync(gateway.dir).filter((name) => name.startsWith('apigw.db'))) {
       assert.equal(statSync(join(gateway.dir, file)).mode & 0o777, 0o600, file);
     }
+    for (const name of ['d', 'm']) {
+      assert.equal(statSync(join(gateway.dir, `gateway-${name}.sock`)).mode & 0o777, 0o660, 'no stranger may connect');
+    }
+    await stopGateway(gateway);
+    rmSync(gateway.dir, { recursive: true });
+  });
+
+  test('survives a power cut: every commit is flushed', async () => {
+    const dir = makeTempDir();
+    const database = await openSqlite(join(dir, 'apigw.db'));
+    // 2 is FULL
+    assert.deepEqual(await database.write.raw('pragma synchronous'), [{ synchronous: 2 }]);
+    assert.deepEqual(await database.write.raw('pragma journal_mode'), [{ journal_mode: 'wal' }]);
+    await database.close();
+  });
+
+  test('that cannot answer is "cannot tell" everywhere, in words, and nothing is lost', async () => {
+    const gateway = await startGateway(undefined, create);
+    const admin = await gateway.manage('POST', '', gateway.firstKey(), { is_admin: true });
+    const key = admin.json['token'] as string;
+    const unknown = `77.${'A'.repeat(64)}`;
+    assert.equal(await gateway.decide(key), 204);
+    const database = openTestDatabase(gateway.dir);
+    await database.schema.renameTable('api_clients', 'moved');
+    try {
+      assert.equal(await gateway.decide(key), 204, 'remembered');
+      assert.equal(await gateway.decide(unknown), 503, 'never 401: it may be good');
+      const { status, json } = await gateway.manage('GET', '', key);
+      assert.deepEqual([status, json['reason']], [503, 'store_unavailable']);
+      assert.equal((await gateway.manage('POST', '', key, { name: 'x' })).status, 503);
+      const ready = await gateway.ask('/readyz');
+      assert.deepEqual([ready.status, ready.json['status']], [503, 'not ready']);
+      assert.doesNotMatch(
+        JSON.stringify([json, ready.json]) + gateway.output(),
+        /select |insert into|SQLITE_ERROR.*select/i,
+      );
+    } finally {
+      await database.schema.renameTable('moved', 'api_clients');
+    }
+    assert.equal(await gateway.decide(unknown), 401);
+    assert.equal((await gateway.manage('GET', '', key)).status, 200);
+
+    // without the revision nothing that is remembered may be relied on for more than five seconds
+    await database.schema.renameTable('revision', 'moved');
+    await database.schema.renameTable('api_clients', 'also_moved');
+    await until('what is remembered counts no more', async () => (await gateway.decide(key)) === 503, 8_000);
+    await database.schema.renameTable('also_moved', 'api_clients');
+    await database.schema.renameTable('moved', 'revision');
+    await until('it counts again', async () => (await gateway.decide(key)) === 204);
+    await until('it is said', () =>
+      /does not answer; .*5 s at most[^]*the database answers again/.test(gateway.output()),
+    );
+
+    // an older database in its place: what was remembered of the newer one is forgotten
+    await database('api_keys').where('client_id', 2).delete();
+    await database('revision').update({ value: 0 });
+    await until('the key that is not in it is refused', async () => (await gateway.decide(key)) === 401, 2_000);
+    await database.schema.renameTable('audit_events', 'moved');
+    assert.equal((await gateway.manage('GET', '', gateway.firstKey())).status, 200);
+    await until('it is logged', () => gateway.output().includes('the audit event could not be stored'));
+    await database.destroy();
     await stopGateway(gateway);
     rmSync(gateway.dir, { recursive: true });
   });
@@ -167,6 +229,22 @@ suite('the first key', () => {
     assert.equal(await fourth.decide(third.firstKey()), 204);
     assert.match(fourth.output(), /a bootstrap key is alive/);
     await stopGateway(fourth);
+    rmSync(dir, { recursive: true });
+  });
+
+  test('stays when its client has been changed by hand, used or not', async () => {
+    const dir = makeTempDir();
+    const first = await startGateway(dir, create);
+    await first.manage('PUT', '/1', first.firstKey(), { name: 'mine now' });
+    const database = openTestDatabase(dir);
+    const isMarked = async () => (await database('api_keys').whereNotNull('first_used_at')).length === 1;
+    await until('the first use is stored', isMarked);
+    await stopGateway(first);
+    await database('api_keys').update({ first_used_at: null });
+    await database.destroy();
+    const second = await startGateway(dir, create);
+    assert.equal(await second.decide(first.firstKey()), 204);
+    await stopGateway(second);
     rmSync(dir, { recursive: true });
   });
 

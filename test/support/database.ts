@@ -2,10 +2,10 @@ import { join } from 'node:path';
 import knex, { type Knex } from 'knex';
 
 /** The stack's database file, opened as another process would. */
-export function openTestDatabase(stateDir: string): Knex {
+export function openTestDatabase(stateDir: string, name = 'apigw.db'): Knex {
   return knex({
     client: 'sqlite3',
-    connection: { filename: join(stateDir, 'apigw.db') },
+    connection: { filename: join(stateDir, name) },
     useNullAsDefault: true,
     pool: {
       afterCreate: (

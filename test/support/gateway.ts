@@ -18,6 +18,8 @@ export interface GatewayProcess {
     key: string,
     body?: unknown,
   ) => Promise<{ status: number; json: Record<string, unknown> }>;
+  /** A GET of any path of the management listener, without a credential. */
+  readonly ask: (path: string) => Promise<{ status: number; json: Record<string, unknown> }>;
   /** The status that nginx would get for a key. */
   readonly decide: (key: string) => Promise<number>;
   readonly ended: Promise<[number | null, NodeJS.Signals | null]>;
@@ -74,6 +76,10 @@ export function spawnGateway(dir = makeTempDir(), env: Record<string, string> = 
     async manage(method, path, key, body) {
       const { status, text } = await ask(management, method, `/v1/management/api-clients${path}`, key, body);
       return { status, json: (text === '' ? {} : JSON.parse(text)) as Record<string, unknown> };
+    },
+    async ask(path) {
+      const { status, text } = await ask(management, 'GET', path, '');
+      return { status, json: JSON.parse(text) as Record<string, unknown> };
     },
     async decide(key) {
       return (await ask(decision, 'GET', '/decision', key)).status;

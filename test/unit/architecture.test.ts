@@ -20,6 +20,7 @@ const allowed: Record<string, readonly string[]> = {
   'nearest-name': [],
   app: ['auth', 'clients', 'store', 'oidc', 'http', 'config', 'log'],
   main: ['app', 'config', 'log'],
+  cli: ['clients', 'store', 'http', 'local', 'config'],
 };
 
 const src = join(root, 'src');
@@ -30,7 +31,7 @@ const read = (file: string) => readFileSync(join(src, file), 'utf8');
 suite('the source', () => {
   for (const file of files) {
     test(`${file} imports in the right direction`, () => {
-      const imports = Array.from(read(file).matchAll(/from '(\.[^']+)'/g), (match) =>
+      const imports = Array.from(read(file).matchAll(/(?:from |import\()'(\.[^']+)'/g), (match) =>
         normalize(join(dirname(file), match[1] ?? '')),
       );
       for (const imported of imports) {
@@ -72,8 +73,8 @@ suite('the settings of a policy', () => {
 
   test('are all handed to the gateway, each under its own name', () => {
     assert.deepEqual(
-      headersIn('snippets/policy.conf', '$'),
-      policySettings.map((setting) => [headerOf(setting), `$${setting}`]),
+      headersIn('snippets/policy.conf', '"=$'),
+      policySettings.map((setting) => [headerOf(setting), `"=$${setting}"`]),
     );
   });
 

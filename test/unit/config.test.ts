@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
-import { ConfigError, readConfig, type Environment } from '../../src/config.ts';
+import { ConfigError, readConfig, type Environment, settings } from '../../src/config.ts';
 import { readLocalSettings } from '../../src/local/settings.ts';
 import { makeTempDir } from '../support/stack.ts';
 
@@ -100,6 +100,22 @@ suite('the environment', () => {
 
 suite('the environment of npm run up', () => {
   const read = (env: Environment) => readLocalSettings(env, '/repository', false);
+
+  test('hands every setting of the gateway on, but the two addresses', () => {
+    const values = Object.entries(settings).map(([name, { default: value }]) => [name, value]);
+    const { gatewayEnv } = read(
+      Object.fromEntries(values.filter(([name]) => !name?.endsWith('_LISTEN'))) as Environment,
+    );
+    assert.deepEqual(
+      Object.keys(gatewayEnv).sort(),
+      Object.keys(settings)
+        .filter((name) => !name.endsWith('_LISTEN'))
+        .sort(),
+    );
+    const file = join(makeTempDir(), 'url');
+    writeFileSync(file, 'sqlite:/data/from-file.db');
+    assert.deepEqual(read({ DATABASE_URL_FILE: file }).gatewayEnv, { DATABASE_URL_FILE: file });
+  });
 
   test('has defaults that need no root', () => {
     const { httpsPort, httpPort, stateDir, configDir, appUpstream } = read({});

@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import { createPolicyCompiler, policySettings, type PolicySetting, type PolicySource } from '../../src/auth/policy.ts';
+import {
+  createPolicyCompiler,
+  nothingSet,
+  policySettings,
+  type PolicySetting,
+  type PolicySource,
+} from '../../src/auth/policy.ts';
 import { readGatewayHeaders } from '../../src/http/request-headers.ts';
 
 const compilePolicy = createPolicyCompiler({ allowInsecureHttp: false });
-const source = (settings: Partial<Record<PolicySetting, string>>): PolicySource => ({
-  ...(Object.fromEntries(policySettings.map((setting) => [setting, ''])) as PolicySource),
-  ...settings,
-});
+const source = (settings: Partial<Record<PolicySetting, string>>): PolicySource => ({ ...nothingSet, ...settings });
 
 const openIdConnect = (settings: Partial<Record<PolicySetting, string>>) =>
   source({
@@ -76,17 +79,52 @@ suite('the headers from nginx', () => {
     assert.equal(twice('Require-Admin', 'off', 'on').requireAdmin, true);
     assert.equal(twice('Require-Admin', 'on', 'off').requireAdmin, true);
     assert.equal(twice('Oidc-Ssl-Verify', 'no', 'yes').tokens?.issuer.verifyCertificate, true);
+    assert.equal(twice('Oidc-Ssl-Verify', '=', 'no').tokens?.issuer.verifyCertificate, true);
+    assert.equal(twice('Api-Keys-Enabled', '=', 'on').apiKeysEnabled, false);
+    assert.equal(twice('Api-Keys-Enabled', '=on', 'on').apiKeysEnabled, true);
+    assert.deepEqual(twice('Oidc-Algorithms', '=', 'RS256').tokens?.algorithms, ['RS256']);
+    assert.deepEqual(twice('Oidc-Algorithms', '=RS256 ES256', 'ES256 PS256').tokens?.algorithms, ['ES256']);
+    assert.equal(twice('Oidc-Max-Lifetime', '=24h', '5m').tokens?.maxLifetime, 300);
+    assert.equal(twice('Oidc-Max-Lifetime', '=', '48h').tokens?.maxLifetime, 86_400);
+    assert.equal(twice('Oidc-Clock-Tolerance', '=0', '5m').tokens?.clockTolerance, 0);
     assert.deepEqual(twice('Oidc-Required-Scopes', 'a', 'b').tokens?.requiredScopes, ['a', 'b']);
     assert.equal(twice('Oidc-Required-Claims', 'a=1', 'b=2').tokens?.requiredClaims.length, 2);
   });
 
-  for (const setting of ['Issuer', 'Client-Id-Claim', 'Client-Name-Claim', 'Algorithms', 'Max-Lifetime', 'Ca-File']) {
+  for (const setting of [
+    'Issuer',
+    'Client-Id-Claim',
+    'Client-Id-Prefix',
+    'Client-Name-Claim',
+    'Algorithms',
+    'Ca-File',
+  ]) {
     test(`that come twice with different values are a mistake where neither is the narrower one: ${setting}`, () => {
       const { tokens, problems } = twice(`Oidc-${setting}`, 'RS256', 'ES256');
       assert.equal(tokens, undefined);
       assert.match(problems.join(), /has two values/);
     });
   }
+
+  test('switch everything off when one looks like a setting and is none', () => {
+    const all = [
+      'X-Policy-Api-Keys-Enabled',
+      'on',
+      'X-Policy-Open-Id-Connect-Enabled',
+      'on',
+      'X-Policy-Require-Admins',
+      'on',
+    ];
+    const policy = compilePolicy(readGatewayHeaders(all).policy);
+    assert.deepEqual([policy.apiKeysEnabled, policy.openIdConnectEnabled, policy.challenge], [false, false, '']);
+    assert.match(policy.problems.join(), /x-policy-require-admins is not a setting/);
+  });
+
+  test('make another policy whenever one of them is another', () => {
+    const on = openIdConnect({ api_keys_enabled: 'on' });
+    const policies = policySettings.map((setting) => compilePolicy({ ...on, [setting]: `${on[setting]} x` }));
+    assert.equal(new Set([compilePolicy(on), ...policies]).size, policySettings.length + 1);
+  });
 
   test('take a request id only when it is harmless', () => {
     assert.equal(readGatewayHeaders(['X-Request-Id', 'abc-1']).requestId, 'abc-1');

@@ -15,12 +15,14 @@ import { createServer as createTcpServer } from 'node:net';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { X509Certificate } from 'node:crypto';
+import { makeCertificate } from '../support/certificate.ts';
 import { expectNoCredential, makeTempDir, root, until } from '../support/stack.ts';
 import { processesOf, spawnUp, startUp, stopUp } from '../support/up.ts';
 
-function makeCertificate(key: string, crt: string, name = 'x', protection = ['-nodes']): void {
-  const kind = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-days', '2'];
-  spawnSync('openssl', [...kind, ...protection, '-subj', `/CN=${name}`, '-keyout', key, '-out', crt]);
+function writeCertificate(keyFile: string, certificateFile: string, name = 'x', protection?: string[]): void {
+  const { key, certificate } = makeCertificate(name, protection);
+  writeFileSync(keyFile, key);
+  writeFileSync(certificateFile, certificate);
 }
 
 suite('npm run up', () => {
@@ -29,7 +31,7 @@ suite('npm run up', () => {
     const env = { APIGW_STATE_DIR: stateDir, API_KEY_CREATE: 'true' };
 
     const first = await startUp(env);
-    assert.match(first.output(), /made a self-signed certificate.*sha256 Fingerprint=/i);
+    assert.match(first.output(), /made a self-signed certificate.*SHA-256 fingerprint [0-9A-F:]{95}, good until/);
     assert.equal(first.output().match(/^NEWLY GENERATED API KEY: 1\.[A-Za-z0-9]{64}$/gm)?.length, 1);
     assert.ok(first.output().includes(`curl -k --header 'Authorization: apk <key>' ${first.url}/`));
     const { status, json } = await first.ask('/', { key: first.key() });
@@ -111,7 +113,7 @@ suite('npm run up', () => {
       ),
     );
     writeFileSync(join(configDir, 'nginx/ssl/ssl.conf'), shipped('ssl/ssl.conf').replace('TLSv1.2 TLSv1.3', 'TLSv1.3'));
-    makeCertificate(join(configDir, 'nginx/ssl/nginx.key'), join(configDir, 'nginx/ssl/nginx.crt'), 'mine.example');
+    writeCertificate(join(configDir, 'nginx/ssl/nginx.key'), join(configDir, 'nginx/ssl/nginx.crt'), 'mine.example');
 
     const up = await startUp({
       APIGW_STATE_DIR: stateDir,
@@ -185,6 +187,9 @@ suite('npm run up', () => {
     writeFileSync(confDir, '');
     await expectRefusal(env, new RegExp(`${confDir} is not a directory`));
     await expectRefusal({ APIGW_CONFIG_DIR: confDir }, /APIGW_CONFIG_DIR: .* is no directory/);
+    rmSync(confDir);
+    mkdirSync(join(configDir, 'nginx/snippets'));
+    await expectRefusal(env, /nginx\/snippets is not used; yours can be nginx\/conf\.d/);
     rmSync(configDir, { recursive: true });
   });
 
@@ -202,12 +207,63 @@ suite('npm run up', () => {
       { APIGW_CONFIG_DIR: configDir },
       new RegExp(`${file}:\\d+: "set \\$require_admin" goes on when`),
     );
-    edit('{ default off;   }   # anything', '{ default off; "admin.example.com" on; }   # anything');
+    mkdirSync(join(configDir, 'nginx/ssl'));
+    const require = '$require_admin        { default off;   }';
+    const location = '  location / {   # protected';
+    for (const [from, to, said] of [
+      [
+        location,
+        `  location /x/ {# moved\n    set $require_admin on;\n  }\n${location}`,
+        '"set \\$require_admin" goes on',
+      ],
+      [location, `  location /x/ { set "$require_admin"\n off; }\n${location}`, '"set \\$require_admin" goes on'],
+      [location, `  set\t$require_admin\toff;\r\n${location}`, '"set \\$require_admin" goes on'],
+      [require, "$require_admin { default off; 'b.example' on; }", 'has a line for "b\\.example"'],
+      [require, '$require_admin { default off; include ssl/more.map; }', 'an include is not looked into'],
+      ['map $server_name $require_admin', 'map $uri $require_admin', 'may only depend on \\$server_name'],
+      ['map $server_name $require_admin', 'map $http_x_role $require_admin', 'may only depend on \\$server_name'],
+      [
+        location,
+        `  location = /q { include snippets/decision.conf; proxy_set_header X-Policy-Require-Admins on; }\n${location}`,
+        'X-Policy-Require-Admins is not a setting',
+      ],
+    ] as const) {
+      edit(from, to);
+      writeFileSync(join(configDir, 'nginx/ssl/more.map'), '"x" on;\n');
+      await expectRefusal({ APIGW_CONFIG_DIR: configDir }, new RegExp(`${file}:\\d+: .*${said}`));
+    }
+    edit(require, '$require_admin { default off; "admin.example.com" on; }');
     await expectRefusal(
       { APIGW_CONFIG_DIR: configDir },
       new RegExp(`${file}:\\d+: \\$require_admin has a line for "admin\\.example\\.com", which is not the first`),
     );
     rmSync(configDir, { recursive: true });
+  });
+
+  test('takes what is right however it is written, and warns of paths that are in doubt', async () => {
+    const [stateDir, configDir] = [makeTempDir(), join(makeTempDir(), 'R&D|x y')];
+    mkdirSync(join(configDir, 'nginx/conf.d'), { recursive: true });
+    const file = join(configDir, 'nginx/conf.d/default.conf');
+    const conf = readFileSync(join(root, 'nginx/conf.d/default.conf'), 'utf8')
+      .replace('$require_admin        { default off;   }', "$require_admin { default off; 'Internal.Example.com' on; }")
+      .replace(
+        'map $server_name $oidc_required_claims { default "";',
+        "map $server_name $oidc_required_claims { default 'g=a;b';",
+      )
+      .replace(
+        '  location / {   # protected',
+        '  location /x/ { auth_request /_apigw/decision/x; }\n  location / {   # protected',
+      );
+    const refusing = 'server {\n  include runtime/listen-https.conf;\n  server_name "";\n  return 444;\n}\n';
+    const server = 'server {\n  include runtime/listen-https.conf;\n  server_name .internal.example.com;\n}\n';
+    writeFileSync(
+      file,
+      conf.replace('server {   # HTTPS', `${refusing}${server}server {   # HTTPS`).replaceAll('\n', '\r\n'),
+    );
+    const up = await startUp({ APIGW_STATE_DIR: stateDir, APIGW_CONFIG_DIR: configDir });
+    assert.ok(up.output().includes(`${file}:`), up.output());
+    assert.match(up.output(), /default\.conf:\d+: WARNING: some paths of this server have a policy of their own/);
+    await stopUp(up, stateDir);
   });
 
   test('reads its configuration again on npm run reload, and keeps the old one when the new one is broken', async () => {
@@ -218,21 +274,39 @@ suite('npm run up', () => {
     assert.match(reload().stderr, /nothing runs with the state directory/);
 
     const up = await startUp(env);
-    assert.match(up.output(), /there is nothing in .*conf\.d and .*ssl, so the shipped files are used/);
+    assert.match(up.output(), /there is nothing of your own in .*conf\.d and .*ssl, so the shipped files are used/);
     mkdirSync(join(configDir, 'nginx/conf.d'), { recursive: true });
     const shipped = readFileSync(join(root, 'nginx/conf.d/default.conf'), 'utf8');
     const edit = (line: string) => {
       writeFileSync(join(configDir, 'nginx/conf.d/default.conf'), shipped.replace('  # add_header Strict', `${line}#`));
     };
     edit('  add_header X-Mine yes always;\n');
-    assert.match(reload().stdout, /the configuration is in use/);
-    await until('it is said', () => /from .*nginx: conf\.d\/default\.conf/.test(up.output()));
+    assert.match(reload().stdout, /from .*nginx: conf\.d\/default\.conf\nThe configuration is in use/);
     await until('it is in use', async () => (await up.ask('/livez')).headers['x-mine'] === 'yes');
     edit('  add_haeder X-Mine no always;\n');
     const broken = reload();
     assert.equal(broken.status, 1);
     assert.match(broken.stderr, /unknown directive "add_haeder" in .*default\.conf:\d+[^]*from before stays in use/);
     assert.equal((await up.ask('/livez')).headers['x-mine'], 'yes');
+
+    // what was refused, or is just being edited, is not in use after a crash either
+    process.kill(Number(readFileSync(join(stateDir, 'run/nginx/nginx.pid'), 'utf8')), 'SIGKILL');
+    await until('nginx is back', () => up.output().includes('nginx ended'));
+    await until('nginx answers', async () => {
+      const answer = await up.ask('/livez').catch(() => undefined);
+      return answer?.headers['x-mine'] === 'yes';
+    });
+
+    // nginx -t takes an address that somebody else has, nginx does not
+    const other = createTcpServer();
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+    const { port } = other.address() as { port: number };
+    edit(`  add_header X-Mine no always;\n}\nserver {   # HTTPS\n  listen 127.0.0.1:${port};\n`);
+    const taken = reload();
+    assert.equal(taken.status, 1);
+    assert.match(taken.stderr, /nginx has not taken the configuration[^]*from before stays in use/);
+    assert.equal((await up.ask('/livez')).headers['x-mine'], 'yes');
+    await new Promise((resolve) => other.close(resolve));
     await stopUp(up, stateDir);
     for (const dir of [stateDir, configDir]) rmSync(dir, { recursive: true });
   });
@@ -254,12 +328,12 @@ suite('npm run up', () => {
     const configDir = makeTempDir();
     const ssl = join(configDir, 'nginx/ssl');
     mkdirSync(ssl, { recursive: true });
-    makeCertificate(join(configDir, 'other.key'), join(ssl, 'nginx.crt'));
+    writeCertificate(join(configDir, 'other.key'), join(ssl, 'nginx.crt'));
     await expectRefusal({ APIGW_CONFIG_DIR: configDir }, /has nginx\.crt but no nginx\.key; both are needed/);
-    makeCertificate(join(ssl, 'nginx.key'), join(configDir, 'other.crt'));
+    writeCertificate(join(ssl, 'nginx.key'), join(configDir, 'other.crt'));
     await expectRefusal({ APIGW_CONFIG_DIR: configDir }, /key values mismatch/);
-    makeCertificate(join(ssl, 'nginx.key'), join(ssl, 'nginx.crt'), 'x', ['-passout', 'pass:secret']);
-    await expectRefusal({ APIGW_CONFIG_DIR: configDir }, /cannot load certificate key .*nginx\.key/);
+    writeCertificate(join(ssl, 'nginx.key'), join(ssl, 'nginx.crt'), 'x', ['-passout', 'pass:secret']);
+    await expectRefusal({ APIGW_CONFIG_DIR: configDir }, /nginx\.key has a password; name the file/);
     rmSync(configDir, { recursive: true });
   });
 

@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, suite, test } from 'node:test';
+import { openTestDatabase } from '../support/database.ts';
+import { startGateway, stopGateway, type GatewayProcess } from '../support/gateway.ts';
+import { root } from '../support/stack.ts';
+
+suite('the command line', () => {
+  let gateway: GatewayProcess;
+  let key: string;
+  before(async () => {
+    gateway = await startGateway(undefined, { API_KEY_CREATE: 'true' });
+    const admin = await gateway.manage('POST', '', gateway.firstKey(), { is_admin: true });
+    key = admin.json['token'] as string;
+  });
+  after(async () => {
+    await stopGateway(gateway);
+    rmSync(gateway.dir, { recursive: true });
+  });
+
+  const apigw = (command: string, input?: Buffer, env: Record<string, string> = {}) =>
+    spawnSync(process.execPath, [join(root, 'dist/cli/main.js'), command], {
+      env: {
+        PATH: process.env['PATH'],
+        DATABASE_URL: `sqlite:${join(gateway.dir, 'apigw.db')}`,
+        APIGW_DECISION_LISTEN: `unix:${join(gateway.dir, 'gateway-d.sock')}`,
+        APIGW_MANAGEMENT_LISTEN: `unix:${join(gateway.dir, 'gateway-m.sock')}`,
+        ...env,
+      },
+      maxBuffer: 64 * 1024 * 1024,
+      ...(input && { input }),
+    });
+  const create = async (name: string) => {
+    const { status, json } = await gateway.manage('POST', '', key, { name });
+    assert.equal(status, 201);
+    return json['token'] as string;
+  };
+
+  test('says whether the gateway can decide', () => {
+    const { status, stderr } = apigw('health');
+    assert.deepEqual([status, stderr.toString()], [0, '{"status":"ready","checks":{"store":"ok"}}\n']);
+    const away = apigw('health', undefined, { APIGW_MANAGEMENT_LISTEN: 'unix:/nowhere.sock' });
+    assert.equal(away.status, 1);
+    assert.match(away.stderr.toString(), /^apigw: The gateway does not answer: .*\n$/);
+    const wrong = apigw('health', undefined, { APIGW_LOG_LEVEL: 'loud', API_KEY_CREATE: 'x' });
+    assert.match(wrong.stderr.toString(), /APIGW_LOG_LEVEL is "loud"/);
+    assert.match(wrong.stderr.toString(), /API_KEY_CREATE is "x"/);
+  });
+
+  test("prints an administrator's key to the caller alone, which works at once", async () => {
+    const { stdout, stderr } = apigw('bootstrap-key');
+    assert.match(stdout.toString(), /^\d+\.[A-Za-z0-9]{64}\n$/);
+    assert.equal(stderr.toString(), '');
+    assert.equal(await gateway.decide(stdout.toString().trim()), 204);
+    assert.doesNotMatch(gateway.output().replace(/^NEWLY.*$/m, ''), /[A-Za-z0-9]{64}/);
+  });
+
+  test('backs up while the gateway writes, and restores what it backed up, and nothing that is none', async () => {
+    const early = await create('early');
+    const writing = Promise.all(Array.from({ length: 200 }, (_, index) => create(`meanwhile ${index}`)));
+    const { status, stdout: copy } = apigw('backup');
+    await writing;
+    assert.equal(status, 0);
+    const late = await create('late');
+
+    const running = apigw('restore', copy);
+    assert.deepEqual([running.status, /The gateway is running/.test(running.stderr.toString())], [1, true]);
+    await stopGateway(gateway);
+    const database = join(gateway.dir, 'apigw.db');
+    const before = readFileSync(database);
+    const newer = join(gateway.dir, 'newer');
+    writeFileSync(newer, copy);
+    const edited = openTestDatabase(gateway.dir, 'newer');
+    await edited('schema_version').update({ version: 99 });
+    await edited.destroy();
+    const damaged = Buffer.from(copy);
+    damaged.fill(0xff, 4096, damaged.length - 4096);
+    for (const [input, said] of [
+      [Buffer.from('rubbish'.repeat(1000)), /not a database/],
+      [Buffer.alloc(0), /not a database of this program/],
+      [readFileSync(newer), /schema has version 99/],
+      [damaged, /damaged|malformed|not a database/],
+      [copy.subarray(0, copy.length / 2), /damaged|malformed/],
+    ] as const) {
+      const refused = apigw('restore', input);
+      assert.equal(refused.status, 1);
+      assert.match(refused.stderr.toString(), said);
+      assert.match(refused.stderr.toString(), /Nothing has been changed/);
+      assert.deepEqual(readFileSync(database), before);
+    }
+    const restored = apigw('restore', copy);
+    assert.match(
+      restored.stderr.toString(),
+      /restored a database with \d+ API clients; the one from before is .*before-restore/,
+    );
+    assert.equal(statSync(database).mode & 0o777, 0o600);
+    assert.deepEqual(
+      readdirSync(gateway.dir).filter((file) => /restoring|copy/.test(file)),
+      [],
+    );
+    assert.ok(existsSync(`${database}.before-restore`));
+
+    gateway = await startGateway(gateway.dir);
+    assert.deepEqual([await gateway.decide(early), await gateway.decide(late)], [204, 401]);
+  });
+});

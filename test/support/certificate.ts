@@ -1,0 +1,34 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { makeTempDir } from './stack.ts';
+
+/** A self-signed certificate with its key, both PEM; `protection` is what openssl req is told about the key. */
+export function makeCertificate(
+  name: string,
+  protection: readonly string[] = ['-nodes'],
+): { readonly certificate: string; readonly key: string } {
+  const dir = makeTempDir();
+  const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: dir, stdio: 'ignore' });
+  const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-subj', `/CN=${name}`, '-keyout', 'key'];
+  openssl('req', '-x509', ...kind, ...protection, '-days', '90', '-out', 'certificate');
+  const pair = {
+    certificate: readFileSync(join(dir, 'certificate'), 'utf8'),
+    key: readFileSync(join(dir, 'key'), 'utf8'),
+  };
+  rmSync(dir, { recursive: true });
+  return pair;
+}
+
+/** The same, but its time is over. */
+export function makeExpiredCertificate(name: string): { readonly certificate: string; readonly key: string } {
+  const { key } = makeCertificate(name);
+  const dir = makeTempDir();
+  writeFileSync(join(dir, 'key'), key);
+  const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: dir, stdio: 'ignore' });
+  openssl('req', '-new', '-key', 'key', '-subj', `/CN=${name}`, '-out', 'request');
+  openssl('x509', '-req', '-in', 'request', '-signkey', 'key', '-days', '-1', '-out', 'certificate');
+  const certificate = readFileSync(join(dir, 'certificate'), 'utf8');
+  rmSync(dir, { recursive: true });
+  return { certificate, key };
+}

@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { suite, test } from 'node:test';
+import { createClientDirectory } from '../../src/clients/client-directory.ts';
+import { StoreUnavailable, type ClientWithKeys } from '../../src/clients/client-store.ts';
+
+const client = (id: number): ClientWithKeys => ({
+  id,
+  apiClientId: `client-${id}`,
+  name: 'name',
+  isAdmin: false,
+  isEnabled: true,
+  createdAt: 0,
+  updatedAt: 0,
+  keys: [],
+});
+
+/** A directory over clients that the test holds in its hand, and a clock that it turns. */
+function follow({ capacity }: { capacity?: number } = {}) {
+  const clients = new Map<number, ClientWithKeys>();
+  const waiting: (() => void)[] = [];
+  let time = 0;
+  let queries = 0;
+  let isHeld = false;
+  async function query(found: () => ClientWithKeys | undefined): Promise<ClientWithKeys | undefined> {
+    queries++;
+    const answer = found();
+    if (isHeld) await new Promise<void>((resolve) => waiting.push(resolve));
+    return answer;
+  }
+  const directory = createClientDirectory({
+    store: {
+      find: (id) => query(() => clients.get(id)),
+      findByApiClientId: (text) => query(() => [...clients.values()].find(({ apiClientId }) => apiClientId === text)),
+    },
+    monotonicNow: () => time,
+    maxLookups: 10,
+    ...(capacity !== undefined && { capacity }),
+  });
+  return {
+    directory,
+    clients,
+    queries: () => queries,
+    pass: (milliseconds: number) => {
+      time += milliseconds;
+    },
+    hold: () => {
+      isHeld = true;
+    },
+    letGo: () => {
+      isHeld = false;
+      waiting.splice(0).forEach((resolve) => {
+        resolve();
+      });
+    },
+  };
+}
+
+suite('what is remembered of API clients', () => {
+  test('answers at once, for those that do not exist too, and each is asked for once', async () => {
+    const { directory, clients, queries } = follow();
+    clients.set(1, client(1));
+    for (const id of ['1', '2']) await Promise.all([directory.find(id), directory.find(id)]);
+    assert.equal(queries(), 2);
+    assert.equal((directory.find('1') as { principal: { id: number } }).principal.id, 1);
+    assert.equal(directory.find('2'), undefined);
+    assert.equal(queries(), 2);
+  });
+
+  test('is not what was read before a change that came in between', async () => {
+    for (const change of ['forget', 'forgetAll'] as const) {
+      const { directory, clients, queries, hold, letGo } = follow();
+      clients.set(1, client(1));
+      hold();
+      const found = directory.find('1');
+      clients.delete(1);
+      directory[change](1);
+      letGo();
+      assert.equal(await found, undefined);
+      assert.equal(queries(), 2);
+      assert.equal(directory.find('1'), undefined);
+    }
+  });
+
+  test('is forgotten when it changes: by its id, and under every api_client_id', async () => {
+    const { directory, clients } = follow();
+    clients.set(1, client(1));
+    await directory.find('1');
+    await directory.findByApiClientId('client-1');
+    await directory.findByApiClientId('renamed');
+    clients.set(1, { ...client(1), apiClientId: 'renamed' });
+    directory.forget(1);
+    assert.equal(await directory.findByApiClientId('client-1'), undefined);
+    assert.equal((await directory.findByApiClientId('renamed'))?.principal.id, 1);
+    clients.clear();
+    directory.forgetAll();
+    assert.equal(await directory.find('1'), undefined);
+    assert.equal(await directory.findByApiClientId('renamed'), undefined);
+  });
+
+  test('counts for five seconds at most while changes cannot be followed', async () => {
+    const { directory, clients, queries, pass } = follow();
+    clients.set(1, client(1));
+    await directory.find('1');
+    pass(5_000);
+    await directory.find('1');
+    assert.equal(queries(), 1);
+    pass(1);
+    await directory.find('1');
+    assert.equal(queries(), 2);
+    directory.confirm(5_001);
+    await directory.find('1');
+    assert.equal(queries(), 2);
+  });
+
+  test('takes no more than its share of memory, whoever asks for what', async () => {
+    const { directory, queries } = follow({ capacity: 10_000 });
+    for (let id = 1; id <= 100; id++) await directory.find(String(id));
+    await directory.find('1');
+    assert.equal(queries(), 101);
+  });
+
+  test('is "cannot tell" for more lookups at once than the database can be asked', async () => {
+    const { directory, hold, letGo } = follow();
+    hold();
+    const lookups = Array.from({ length: 10 }, (_, index) => directory.find(String(index + 1)));
+    await assert.rejects(async () => directory.find('11'), StoreUnavailable);
+    letGo();
+    for (const lookup of lookups) assert.equal(await lookup, undefined);
+    assert.equal(await directory.find('11'), undefined);
+  });
+});
