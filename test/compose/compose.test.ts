@@ -405,6 +405,8 @@ suite('docker compose', () => {
         '/run',
         '--tmpfs',
         '/var/cache/nginx',
+        '--tmpfs',
+        '/var/lib/apigw-proxy',
         '-v',
         `${config}:/etc/config:ro`,
         'apigw-proxy',
