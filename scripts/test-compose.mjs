@@ -56,7 +56,9 @@ if (obstacle !== undefined) {
       'spec',
       '--test-timeout',
       '600000',
+      '--test-concurrency=1',
       'test/compose/compose.test.ts',
+      'test/compose/systemd.test.ts',
     ],
     { cwd: root, stdio: 'inherit' },
   );
