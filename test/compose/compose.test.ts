@@ -317,6 +317,18 @@ suite('docker compose', () => {
       assert.deepEqual(await seen(), { header: 'yes', certificate: 'CN=localhost', hasTls12: false });
     });
 
+    test('ciphers of their own', async () => {
+      const cipher = 'ECDHE-ECDSA-AES256-GCM-SHA384';
+      const config = makeConfig({
+        'ssl/ssl.conf': shipped('ssl/ssl.conf').replace(/ssl_ciphers +[^;]+/, `ssl_ciphers ${cipher}`),
+      });
+      await up(`${config}:/etc/config:ro`);
+      const offer = (ciphers: string) =>
+        run('curl', ['-sk', '--tls-max', '1.2', '--ciphers', ciphers, '-o', '/dev/null', `${project.url}/livez`]);
+      assert.equal((await offer(cipher)).code, 0);
+      assert.notEqual((await offer('ECDHE-ECDSA-AES128-GCM-SHA256')).code, 0);
+    });
+
     test('changed on the running system: one command puts them into use, and drops no request', async () => {
       const config = makeConfig({ 'ssl/nginx.crt': pair.certificate, 'ssl/nginx.key': pair.key });
       await up(`${config}:/etc/config:ro`);

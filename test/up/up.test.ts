@@ -69,10 +69,10 @@ suite('npm run up', () => {
     const [one, two] = [makeTempDir(), makeTempDir()];
     const fingerprints = [];
     for (const stateDir of [one, two]) {
-      const up = await startUp({ APIGW_STATE_DIR: stateDir });
+      const up = await startUp({ APIGW_STATE_DIR: stateDir, APIGW_HOSTNAME: 'gate.example' });
       await stopUp(up, stateDir);
       const certificate = new X509Certificate(readFileSync(join(stateDir, 'tls/nginx.crt')));
-      for (const name of ['localhost', '127.0.0.1', '::1']) {
+      for (const name of ['gate.example', 'localhost', '127.0.0.1', '::1']) {
         assert.ok(name.includes('l') ? certificate.checkHost(name) : certificate.checkIP(name), name);
       }
       assert.ok(Date.parse(certificate.validTo) > Date.now() + 365 * 86_400_000);
