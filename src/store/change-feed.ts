@@ -26,7 +26,7 @@ export interface ChangeFeed {
  * at the revision of now: nothing may be remembered from before.
  */
 export async function followChanges({
-  database: { read },
+  database: { read, expectFile },
   onChange,
   onReset,
   onConfirmed,
@@ -48,6 +48,7 @@ export async function followChanges({
   }
 
   async function catchUp(): Promise<void> {
+    expectFile();
     const latest = await revision();
     if (latest === seen) return;
     if (latest < seen) {

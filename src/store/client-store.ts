@@ -28,14 +28,20 @@ interface KeyRow {
   first_used_at: number | null;
 }
 
-export function createClientStore({ read, write }: Database): ClientStore {
-  return {
-    find: (id) => orUnavailable(() => findClient(read, { id })),
+export function createClientStore({ read, write, expectFile }: Database): ClientStore {
+  const ask = <T>(work: () => Promise<T>): Promise<T> =>
+    orUnavailable(async () => {
+      expectFile();
+      return work();
+    });
 
-    findByApiClientId: (apiClientId) => orUnavailable(() => findClient(read, { api_client_id: apiClientId })),
+  return {
+    find: (id) => ask(() => findClient(read, { id })),
+
+    findByApiClientId: (apiClientId) => ask(() => findClient(read, { api_client_id: apiClientId })),
 
     list: ({ after, limit }) =>
-      orUnavailable(async () => {
+      ask(async () => {
         const rows = await read<ClientRow>('api_clients').where('id', '>', after).orderBy('id').limit(limit);
         const ids = rows.map(({ id }) => id);
         const first = ids[0];
@@ -52,26 +58,28 @@ export function createClientStore({ read, write }: Database): ClientStore {
       }),
 
     liveBootstrapKeys: (now) =>
-      orUnavailable(async () => {
+      ask(async () => {
         const rows = await read<KeyRow>('api_keys').where('is_bootstrap', true).andWhere('expires_at', '>', now);
         return rows.map(toKey);
       }),
 
     change: (work) =>
-      orUnavailable(() =>
+      ask(() =>
         write.transaction(async (transaction) => {
           // first, because it writes: the lock is taken before anything is read
           await transaction('revision').where('id', 1).increment('value', 1);
           const row = await transaction<{ value: number }>('revision').first('value');
           if (!row) throw new Error('the table revision is empty');
-          return work(createTransaction(transaction, row.value));
+          const result = await work(createTransaction(transaction, row.value));
+          expectFile();
+          return result;
         }),
       ),
 
-    recordEvent: (event) => orUnavailable(() => insertEvent(write, event, null)),
+    recordEvent: (event) => ask(() => insertEvent(write, event, null)),
 
     markKeyUsed: (keyId, at) =>
-      orUnavailable(async () => {
+      ask(async () => {
         await write('api_keys').where('id', keyId).whereNull('first_used_at').update({ first_used_at: at });
       }),
   };

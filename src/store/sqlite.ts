@@ -1,4 +1,4 @@
-import { accessSync, constants, existsSync, mkdirSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import knex, { type Knex } from 'knex';
 
@@ -9,7 +9,18 @@ import knex, { type Knex } from 'knex';
 export interface Database {
   readonly read: Knex;
   readonly write: Knex;
+  /**
+   * @throws {FileGone} when the file is not the one that was opened: what is written to that one would be lost with the
+   * next restart
+   */
+  readonly expectFile: () => void;
   close(): Promise<void>;
+}
+
+/** The database file has been removed, or another has been put in its place. */
+export class FileGone extends Error {
+  override readonly name = 'FileGone';
+  readonly code = 'FILE_GONE';
 }
 
 /** Milliseconds that a statement waits for a lock another process holds. */
@@ -36,9 +47,16 @@ export async function openSqlite(file: string): Promise<Database> {
     await write.raw('select count(*) from sqlite_master');
     const read = connect(file, 2, ['query_only=ON']);
     await read.raw('select count(*) from sqlite_master');
+    const opened = statSync(file);
     return {
       read,
       write,
+      expectFile: () => {
+        const found = statSync(file, { throwIfNoEntry: false });
+        if (found?.ino !== opened.ino || found.dev !== opened.dev) {
+          throw new FileGone(`${file} is not the file that was opened; put it back, or restart the gateway`);
+        }
+      },
       close: async () => {
         await read.destroy();
         await write.destroy();

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync, rmSync, statSync } from 'node:fs';
+import { copyFileSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { openSqlite } from '../../src/store/sqlite.ts';
@@ -147,6 +147,32 @@ suite('the database', () => {
     assert.equal((await gateway.manage('GET', '', gateway.firstKey())).status, 200);
     await until('it is logged', () => gateway.output().includes('the audit event could not be stored'));
     await database.destroy();
+    await stopGateway(gateway);
+    rmSync(gateway.dir, { recursive: true });
+  });
+
+  test('whose file is taken away takes no change that would be lost, and goes on when it is back', async () => {
+    const gateway = await startGateway(undefined, create);
+    const admin = await gateway.manage('POST', '', gateway.firstKey(), { is_admin: true });
+    const key = admin.json['token'] as string;
+    const [file, away] = [join(gateway.dir, 'apigw.db'), join(gateway.dir, 'away.db')];
+    for (const replace of [
+      () => undefined,
+      () => {
+        copyFileSync(away, file);
+      },
+    ]) {
+      renameSync(file, away);
+      replace();
+      const { status, json } = await gateway.manage('POST', '', key, { name: 'lost' });
+      assert.deepEqual([status, json['reason']], [503, 'store_unavailable']);
+      await until('nothing is answered from memory any more', async () => (await gateway.decide(key)) === 503, 8_000);
+      await until('it is said', () => /apigw\.db is not the file that was opened/.test(gateway.output()));
+      renameSync(away, file);
+      await until('it goes on', async () => (await gateway.manage('POST', '', key, { name: 'kept' })).status === 201);
+    }
+    const { json } = await gateway.manage('GET', '', key);
+    assert.doesNotMatch(JSON.stringify(json), /lost/);
     await stopGateway(gateway);
     rmSync(gateway.dir, { recursive: true });
   });
