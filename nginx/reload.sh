@@ -19,9 +19,13 @@ accepting() {
   done
 }
 
+# one after the other: a hook of a certificate's renewal and a person may come at the same time
+exec 9>"${APIGW_PREFIX:?}/reload.lock"
+flock 9
+
 "$scripts/stage.sh" || keep
 "$scripts/check.sh" || keep
-master=$(cat "${APIGW_PREFIX:?}/nginx.pid")
+master=$(cat "$APIGW_PREFIX/nginx.pid")
 before=" $(accepting | tr '\n' ' ')"
 kill -HUP "$master"
 attempts=200

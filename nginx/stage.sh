@@ -42,15 +42,35 @@ die() {
 
 # What is written into the configuration is checked first, so that a value cannot bring directives along.
 check_values() {
+  check_names
   check_port APIGW_HTTP_PORT "$http_port"
   check_port APIGW_HTTPS_PORT "$https_port"
   check_port APIGW_PUBLIC_HTTPS_PORT "$public_https_port"
-  case $host in
-    *[!A-Za-z0-9.-]*) die "APIGW_HOSTNAME is \"$host\"; allowed: a host name" ;;
-  esac
-  printf '%s' "$upstream" | grep -Eqx '[A-Za-z0-9._-]+:[0-9]{1,5}|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}|unix:/[A-Za-z0-9._/-]+' ||
+  check_characters APIGW_HOSTNAME "$host"
+  check_characters APIGW_RESOLVER "$resolver"
+  check_characters APIGW_WORKER_USER "${APIGW_WORKER_USER:-}"
+  { is_plain "$upstream" && printf '%s' "$upstream" |
+    grep -Eqx '[A-Za-z0-9._-]+:[0-9]{1,5}|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}|unix:/[A-Za-z0-9._/-]+'; } ||
     die "APIGW_APP_UPSTREAM is \"$upstream\"; allowed: host:port, [address]:port or unix:/path"
   case $upstream in unix:*) ;; *) check_port "the port of APIGW_APP_UPSTREAM" "${upstream##*:}" ;; esac
+}
+
+# A variable that is misspelt is no variable of ours, and would have no effect.
+check_names() {
+  known=$(sed -n '/^set -eu/q; s/^#   \(APIGW.*\)/\1/p' "$0" | tr -cs 'A-Z_' ' ')
+  for name in $(env | sed -n 's/^\(APIGW_[A-Za-z0-9_]*\)=.*/\1/p'); do
+    case " $known " in *" $name "*) ;; *) die "$name is not a setting of the proxy; they are:$(printf '%s' " $known" | tr -s ' ')" ;; esac
+  done
+}
+
+# A line end is not plain either; grep would look at each line by itself.
+is_plain() {
+  case $1 in *[!A-Za-z0-9._:/[\]-]*) return 1 ;; esac
+}
+
+# check_characters NAME VALUE
+check_characters() {
+  is_plain "$2" || die "$1 is \"$2\"; allowed are letters, digits and . _ - : / [ ]"
 }
 
 # check_port NAME VALUE
@@ -91,10 +111,21 @@ lay_out_operator() {
     [ -d "$directory" ] || die "$directory is not a directory, or a link that leads nowhere"
     { [ -r "$directory" ] && [ -x "$directory" ]; } || die "$directory cannot be read by $(id -un)"
   done
+  for entry in "$operator"/*; do
+    case $(basename "$entry") in
+      conf.d | ssl | *.conf | *.crt | *.key) die "$entry is not used; it belongs into $operator/nginx" ;;
+    esac
+  done
   for entry in "$operator"/nginx/*; do
     case $(basename "$entry") in
       conf.d | ssl | '*') ;;
       *) die "$entry is not used; yours can be nginx/conf.d/*.conf and nginx/ssl/*" ;;
+    esac
+  done
+  for entry in "$operator"/nginx/conf.d/*; do
+    case $(basename "$entry") in
+      *.conf | '*') ;;
+      *) say "$entry is not used; nginx reads *.conf there" ;;
     esac
   done
   used=
@@ -153,6 +184,8 @@ check_certificate() {
   fi
   if ! openssl x509 -in "$crt" -noout -checkend 0 >/dev/null; then
     say "WARNING: $crt_file has expired (it was $(expiry "$crt")); clients will refuse it. Replace it and its key"
+  elif [ "$(date -d "$(openssl x509 -in "$crt" -noout -startdate | sed 's/.*=//')" +%s)" -gt "$(date +%s)" ]; then
+    say "WARNING: $crt_file is not valid yet; clients will refuse it"
   elif ! openssl x509 -in "$crt" -noout -checkend $((30 * 86400)) >/dev/null; then
     say "WARNING: $crt_file expires soon ($(expiry "$crt")). Replace it and its key"
   fi
@@ -161,10 +194,16 @@ check_certificate() {
 make_certificate() {
   command -v openssl >/dev/null || die "openssl is needed to make a certificate: apt-get install openssl"
   mkdir -p "$tls"
+  case $host in
+    *:*) name=IP:$host ;;
+    *[!0-9.]*) name=DNS:$host ;;
+    '') name=DNS:localhost ;;
+    *) name=IP:$host ;;
+  esac
   (
     umask 077
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -sha256 -days 825 \
-      -subj "/CN=${host:-localhost}" -addext "subjectAltName=DNS:${host:-localhost},DNS:localhost,IP:127.0.0.1,IP:::1" \
+      -subj "/CN=$(printf '%.64s' "${host:-localhost}")" -addext "subjectAltName=$name,DNS:localhost,IP:127.0.0.1,IP:::1" \
       -addext extendedKeyUsage=serverAuth -keyout "$tls/nginx.key.new" -out "$tls/nginx.crt.new" 2>"$tls/openssl.log"
   ) || die "openssl made no certificate: $(tail -n 1 "$tls/openssl.log")"
   rm -f "$tls/openssl.log"
@@ -194,6 +233,9 @@ write_runtime() {
 
   {
     echo 'pid nginx.pid;'
+    # each takes some 4 MB, twice while a reload goes on; more than eight are of no use to a gate
+    workers=$(nproc)
+    echo "worker_processes $([ "$workers" -lt 8 ] && echo "$workers" || echo 8);"
     if [ "$(id -u)" = 0 ]; then echo "user $(worker_user);"; fi
   } >"$next/runtime/main.conf"
 
@@ -233,11 +275,15 @@ write_application() {
     *[!0-9.]*) ;;
     *) name= ;;
   esac
-  if [ -z "$name" ] || [ -z "$resolver" ] || ! is_at_least "$version" 1.27.3 || grep -qw -- "$name" /etc/hosts; then
+  if [ -z "$name" ] || [ -z "$resolver" ] || ! is_at_least "$version" 1.27.3 || is_in_hosts "$name"; then
     echo "server $upstream;"
     return
   fi
   printf 'zone application 64k;\nresolver %s valid=5s;\nserver %s resolve;\n' "$resolver" "$upstream"
+}
+
+is_in_hosts() {
+  awk -v name="$1" '{ sub(/#.*/, ""); for (i = 2; i <= NF; i++) if ($i == name) found = 1 } END { exit !found }' /etc/hosts
 }
 
 worker_user() {

@@ -60,12 +60,13 @@ program
     await withTemporary(configure(), async (file, { databaseFile, managementListen }) => {
       if (await isAnswered(managementListen)) throw new Error('The gateway is running. Stop it, then restore.');
       await pipeline(process.stdin, createWriteStream(file, { mode: 0o600 }));
-      const clients = await restore(file, databaseFile).catch((error: unknown) => {
+      const { clients, kept } = await restore(file, databaseFile, new Date()).catch((error: unknown) => {
         throw new Error(`This backup is not restored. ${(error as Error).message} Nothing has been changed.`, {
           cause: error,
         });
       });
-      say(`restored a database with ${clients} API clients; the one from before is ${databaseFile}.before-restore`);
+      const before = kept === undefined ? '' : `; the one from before is ${kept}`;
+      say(`restored a database with ${clients} API clients${before}`);
     });
   });
 

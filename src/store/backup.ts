@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import { copyFile, link, open, rename, rm } from 'node:fs/promises';
-import { schemaVersion } from './migrations.ts';
-import { openSqlite, type Database } from './sqlite.ts';
+import { withoutStatement } from './client-store.ts';
+import { isOurs, openStore } from './open-store.ts';
+import { openSqlite } from './sqlite.ts';
 
 /**
  * Writes a copy of the database as it is at this moment into a new file, while everything goes on.
@@ -18,14 +19,19 @@ export async function backUp(file: string, to: string): Promise<void> {
   }
 }
 
+export interface Restored {
+  /** The number of API clients in it. */
+  readonly clients: number;
+  /** Where the database from before is; undefined when there was none. */
+  readonly kept: string | undefined;
+}
+
 /**
- * Puts a copy in the place of the database, which is kept beside it as `<file>.before-restore`. Nobody may have the
- * database open.
+ * Puts a copy in the place of the database, which is kept beside it under another name.
  *
- * @returns the number of API clients in it
- * @throws {Error} saying what is wrong with the copy; nothing has changed then
+ * @throws {Error} saying what is wrong with the copy, or that the database is in use; nothing has changed then
  */
-export async function restore(copy: string, file: string): Promise<number> {
+export async function restore(copy: string, file: string, now: Date): Promise<Restored> {
   // on the same file system as the database, so that the last step is one rename
   const incoming = `${file}.restoring`;
   const leaveNothing = () =>
@@ -33,55 +39,62 @@ export async function restore(copy: string, file: string): Promise<number> {
   try {
     await leaveNothing();
     await copyFile(copy, incoming);
+    if (!(await isOurs(incoming))) throw new Error('It is not a database of this program.');
     const clients = await examine(incoming);
     await flush(incoming);
-    await setAside(file);
+    const kept = await setAside(file, now);
     await rename(incoming, file);
-    return clients;
+    return { clients, kept };
   } finally {
     await leaveNothing();
   }
 }
 
 /** Keeps the old database under another name. Its own name leads to a whole database at any moment. */
-async function setAside(file: string): Promise<void> {
-  const kept = `${file}.before-restore`;
-  for (const suffix of ['', '-wal', '-shm']) await rm(`${kept}${suffix}`, { force: true });
-  if (!existsSync(file)) return;
-  // closing it empties its log, unless it is damaged; a log that stays must not meet the new database
-  await openSqlite(file).then(
-    (database) => database.close(),
-    () => undefined,
-  );
+async function setAside(file: string, now: Date): Promise<string | undefined> {
+  if (!existsSync(file)) return undefined;
+  await expectUnused(file);
+  const kept = `${file}.before-restore-${now.toISOString().replace(/[-:]|\.\d+/g, '')}`;
   for (const suffix of ['-wal', '-shm']) {
     if (existsSync(`${file}${suffix}`)) await rename(`${file}${suffix}`, `${kept}${suffix}`);
   }
   await link(file, kept);
+  return kept;
 }
 
-async function examine(file: string): Promise<number> {
-  const database = await openSqlite(file);
+/** Leaving the write-ahead log needs the database for oneself, whatever the others are doing; and it empties the log. */
+async function expectUnused(file: string): Promise<void> {
+  const database = await openSqlite(file).catch(() => undefined);
+  // what cannot be opened is damaged, perhaps the reason for all this
+  if (!database) return;
   try {
-    const integrity: { integrity_check: string }[] = await database.read.raw('pragma integrity_check');
-    const [first] = integrity;
-    if (first?.integrity_check !== 'ok') throw new Error(`It is damaged: ${first?.integrity_check ?? 'no answer'}.`);
-    const version = await readVersion(database);
-    if (version === undefined) throw new Error('It is not a database of this program.');
-    if (version > schemaVersion) {
-      throw new Error(
-        `Its schema has version ${version}, and this program knows ${schemaVersion}: it is of a newer program.`,
-      );
+    await database.read.destroy();
+    await database.write.raw('pragma journal_mode=delete');
+  } catch (error) {
+    if (/SQLITE_BUSY|locked/.test((error as Error).message)) {
+      throw new Error('Another process has the database open.', { cause: error });
     }
-    const row = await database.read('api_clients').count<{ count: number }[]>({ count: '*' });
-    return row[0]?.count ?? 0;
   } finally {
     await database.close();
   }
 }
 
-async function readVersion({ read }: Database): Promise<number | undefined> {
-  if (!(await read.schema.hasTable('schema_version'))) return undefined;
-  return (await read<{ version: number }>('schema_version').first('version'))?.version;
+/** Opens and upgrades it as a start of the gateway would, and looks into every table. */
+async function examine(file: string): Promise<number> {
+  const { database, store } = await openStore(file);
+  try {
+    const integrity: { integrity_check: string }[] = await database.read.raw('pragma integrity_check');
+    const [first] = integrity;
+    if (first?.integrity_check !== 'ok') throw new Error(`It is damaged: ${first?.integrity_check ?? 'no answer'}.`);
+    for (const table of ['revision', 'api_keys', 'audit_events']) await database.read(table).first();
+    await store.list({ after: 0, limit: 1 });
+    const row = await database.read('api_clients').count<{ count: number }[]>({ count: '*' });
+    return row[0]?.count ?? 0;
+  } catch (error) {
+    throw new Error(withoutStatement(error as Error), { cause: error });
+  } finally {
+    await database.close();
+  }
 }
 
 async function flush(file: string): Promise<void> {

@@ -45,9 +45,6 @@ const migrations: readonly Migration[] = [
   },
 ];
 
-/** The newest schema that this program knows. */
-export const schemaVersion = migrations.length;
-
 /**
  * Brings the schema to this program's version, in one transaction: a start that is killed half-way leaves the
  * database as it was, and of several starts at once one migrates while the others wait.
@@ -63,6 +60,7 @@ export async function migrate(database: Knex): Promise<void> {
     );
     const row = await transaction<{ version: number }>('schema_version').first('version');
     const version = row?.version ?? 0;
+    if (!Number.isInteger(version) || version < 0) throw new Error('Its schema has no version that can be.');
     if (version > migrations.length) {
       throw new Error(
         `Its schema has version ${version}, and this program knows ${migrations.length}: a newer program has used it. ` +

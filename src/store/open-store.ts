@@ -18,3 +18,13 @@ export async function openStore(file: string): Promise<{ readonly database: Data
   }
   return { database, store: createClientStore(database) };
 }
+
+/** Whether the file is a database that this program, of this version or another, has made. */
+export async function isOurs(file: string): Promise<boolean> {
+  const database = await openSqlite(file);
+  try {
+    return await database.read.schema.hasTable('schema_version');
+  } finally {
+    await database.close();
+  }
+}

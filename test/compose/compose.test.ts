@@ -207,6 +207,28 @@ suite('docker compose', () => {
     }
   });
 
+  test('the proxy needs no demonstration: without it, and before the application is there, it answers by itself', async () => {
+    project.edit({ withoutApp: true });
+    for (const command of composeCommands) {
+      const [name = '', ...words] = command;
+      assert.equal((await run(name, [...words, '-f', project.file, 'config', '-q'])).code, 0);
+    }
+    await project.must('up', '-d', '--remove-orphans');
+    await isUp();
+    // its address is gone, or its name
+    assert.match((await project.ask('/', { key })).json['reason'] as string, /^application_(?:unavailable|timeout)$/);
+    project.edit({});
+    await project.must('up', '-d');
+    await until('the application is there', async () => (await answers(project, '/', key)) === 200, 30_000);
+  });
+
+  test('reloads that come at the same time wait for each other', async () => {
+    const reloads = await Promise.all(
+      Array.from({ length: 5 }, () => project.compose('exec', '-T', 'proxy', 'reload')),
+    );
+    for (const { code, stderr } of reloads) assert.equal(code, 0, stderr);
+  });
+
   test('stops at once and in order', async () => {
     const startedAt = Date.now();
     await project.must('stop');
@@ -430,6 +452,21 @@ suite('docker compose', () => {
         assert.match(stderr, said);
       });
     }
+
+    test('a setting of the proxy that is none, or that brings directives along', async () => {
+      for (const [setting, said] of [
+        [
+          'APIGW_APP_UPSTREM=myapp:3000',
+          /APIGW_APP_UPSTREM is not a setting of the proxy; they are: .*APIGW_APP_UPSTREAM/,
+        ],
+        ['APIGW_APP_UPSTREAM=app:80\n weight=5', /APIGW_APP_UPSTREAM is "app:80/],
+        ['APIGW_RESOLVER=1.1.1.1; daemon on', /APIGW_RESOLVER is "1\.1\.1\.1; daemon on"/],
+      ] as const) {
+        const { code, stderr } = await run('docker', ['run', '--rm', '-e', setting, 'apigw-proxy']);
+        assert.equal(code, 1);
+        assert.match(stderr, said);
+      }
+    });
 
     test('a database folder that the gateway may not write', async () => {
       const folder = makeTempDir();

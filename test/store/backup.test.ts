@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Knex } from 'knex';
 import { after, before, suite, test } from 'node:test';
 import { openTestDatabase } from '../support/database.ts';
 import { startGateway, stopGateway, type GatewayProcess } from '../support/gateway.ts';
@@ -70,17 +71,24 @@ suite('the command line', () => {
     await stopGateway(gateway);
     const database = join(gateway.dir, 'apigw.db');
     const before = readFileSync(database);
-    const newer = join(gateway.dir, 'newer');
-    writeFileSync(newer, copy);
-    const edited = openTestDatabase(gateway.dir, 'newer');
-    await edited('schema_version').update({ version: 99 });
-    await edited.destroy();
+    /** The copy with a change in it. */
+    const edit = async (change: (database: Knex) => PromiseLike<unknown>) => {
+      const file = join(gateway.dir, 'edited');
+      writeFileSync(file, copy);
+      const database = openTestDatabase(gateway.dir, 'edited');
+      await change(database);
+      await database.destroy();
+      return readFileSync(file);
+    };
     const damaged = Buffer.from(copy);
     damaged.fill(0xff, 4096, damaged.length - 4096);
     for (const [input, said] of [
       [Buffer.from('rubbish'.repeat(1000)), /not a database/],
       [Buffer.alloc(0), /not a database of this program/],
-      [readFileSync(newer), /schema has version 99/],
+      [await edit((database) => database.schema.dropTable('api_keys')), /no such table: api_keys/],
+      [await edit((database) => database('schema_version').update({ version: 'abc' })), /no version that can be/],
+      [await edit((database) => database('schema_version').update({ version: 0 })), /already exists/],
+      [await edit((database) => database('schema_version').update({ version: 99 })), /schema has version 99/],
       [damaged, /damaged|malformed|not a database/],
       [copy.subarray(0, copy.length / 2), /damaged|malformed/],
     ] as const) {
@@ -90,6 +98,13 @@ suite('the command line', () => {
       assert.match(refused.stderr.toString(), /Nothing has been changed/);
       assert.deepEqual(readFileSync(database), before);
     }
+    const inUse = openTestDatabase(gateway.dir);
+    await inUse('api_clients').first();
+    assert.match(
+      apigw('restore', copy).stderr.toString(),
+      /Another process has the database open\. Nothing has been changed/,
+    );
+    await inUse.destroy();
     const restored = apigw('restore', copy);
     assert.match(
       restored.stderr.toString(),
@@ -100,7 +115,9 @@ suite('the command line', () => {
       readdirSync(gateway.dir).filter((file) => /restoring|copy/.test(file)),
       [],
     );
-    assert.ok(existsSync(`${database}.before-restore`));
+    const [, kept = ''] = /from before is (\S+)/.exec(restored.stderr.toString()) ?? [];
+    assert.match(kept, /apigw\.db\.before-restore-\d{8}T\d{6}Z$/);
+    assert.ok(existsSync(kept));
 
     gateway = await startGateway(gateway.dir);
     assert.deepEqual([await gateway.decide(early), await gateway.decide(late)], [204, 401]);

@@ -53,7 +53,15 @@ export class ComposeProject extends FrontDoor {
   }
 
   /** Writes the shipped file with these edits of an operator, and no others from before. */
-  edit({ createKey = false, mounts = [] }: { createKey?: boolean; mounts?: readonly string[] }): void {
+  edit({
+    createKey = false,
+    mounts = [],
+    withoutApp = false,
+  }: {
+    createKey?: boolean;
+    mounts?: readonly string[];
+    withoutApp?: boolean;
+  }): void {
     let text = readFileSync(join(root, 'docker-compose.yaml'), 'utf8');
     const replace = (from: string | RegExp, to: string) => {
       assert.notEqual(text.search(from), -1, String(from));
@@ -61,6 +69,7 @@ export class ComposeProject extends FrontDoor {
     };
     if (createKey) replace('API_KEY_CREATE: "false"', 'API_KEY_CREATE: "true"');
     if (mounts.length > 0) replace(/^ +# - \.\/config.*$/m, mounts.map((mount) => `      - ${mount}`).join('\n'));
+    if (withoutApp) replace(/^ {2}app:[^]*?(?=^networks:)/m, '');
     writeFileSync(this.file, text);
   }
 

@@ -326,11 +326,12 @@ suite('npm run up', () => {
 
   test("names a certificate without its key, and a key that is another certificate's", async () => {
     const configDir = makeTempDir();
+    const elsewhere = makeTempDir();
     const ssl = join(configDir, 'nginx/ssl');
     mkdirSync(ssl, { recursive: true });
-    writeCertificate(join(configDir, 'other.key'), join(ssl, 'nginx.crt'));
+    writeCertificate(join(elsewhere, 'other.key'), join(ssl, 'nginx.crt'));
     await expectRefusal({ APIGW_CONFIG_DIR: configDir }, /has nginx\.crt but no nginx\.key; both are needed/);
-    writeCertificate(join(ssl, 'nginx.key'), join(configDir, 'other.crt'));
+    writeCertificate(join(ssl, 'nginx.key'), join(elsewhere, 'other.crt'));
     await expectRefusal({ APIGW_CONFIG_DIR: configDir }, /key values mismatch/);
     writeCertificate(join(ssl, 'nginx.key'), join(ssl, 'nginx.crt'), 'x', ['-passout', 'pass:secret']);
     await expectRefusal({ APIGW_CONFIG_DIR: configDir }, /nginx\.key has a password; name the file/);
