@@ -58,6 +58,17 @@ suite('the shipped nginx files', () => {
     assert.match(read('snippets/gateway.conf'), /^auth_request \/_apigw\/decision;$/m);
   });
 
+  test('let no cache answer the question, and no answer of before stand for a redirected request', () => {
+    const decision = withoutComments(read('snippets/decision.conf'));
+    for (const directive of ['proxy_cache off;', 'proxy_store off;', 'proxy_pass_request_body    off;']) {
+      assert.ok(decision.includes(directive), directive);
+    }
+    assert.match(decision, /proxy_ignore_headers X-Accel-Redirect X-Accel-Expires Cache-Control Expires/);
+    assert.match(withoutComments(read('snippets/http.conf')), /map \$auth_decision \$if_granted \{\s+volatile;/);
+    // a change is not made twice because its answer was lost
+    assert.match(withoutComments(read('snippets/management.conf')), /proxy_next_upstream {3}error;/);
+  });
+
   test('know no way around the question', () => {
     for (const file of files) {
       const text = withoutComments(read(file));

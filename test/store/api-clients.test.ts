@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { createApiClients } from '../../src/clients/api-clients.ts';
+import { DuplicateApiClientId } from '../../src/clients/client-store.ts';
+import { openStore } from '../../src/store/open-store.ts';
+import { makeTempDir } from '../support/stack.ts';
+
+test('a client is forgotten once its change is durable, not before, and not for a change that failed', async () => {
+  const { database, store } = await openStore(join(makeTempDir(), 'apigw.db'));
+  let isDurable = false;
+  const forgotten: { id: number; isDurable: boolean }[] = [];
+  const clients = createApiClients({
+    store: {
+      ...store,
+      change: async (work) => {
+        isDurable = false;
+        const result = await store.change(work);
+        isDurable = true;
+        return result;
+      },
+    },
+    now: Date.now,
+    onChange: (id) => forgotten.push({ id, isDurable }),
+  });
+  const actor = { clientId: null, requestId: null };
+  const request = { apiClientId: 'one', isAdmin: false, isEnabled: true, generateApiKey: true };
+  const safeguard = { force: false, areTokensAccepted: true };
+  try {
+    const { client } = await clients.create(request, actor);
+    await clients.update(client.id, { name: 'other' }, actor, safeguard);
+    await assert.rejects(clients.create(request, actor), DuplicateApiClientId);
+    await clients.remove(client.id, actor, safeguard);
+    assert.equal(await clients.remove(client.id, actor, safeguard), false);
+    assert.deepEqual(forgotten, Array(3).fill({ id: client.id, isDurable: true }));
+  } finally {
+    await database.close();
+  }
+});
