@@ -170,7 +170,17 @@ suite('access tokens of a real OpenID Provider', () => {
   });
 
   for (const path of [
-    ...['/ADMIN/x', '/Admin', '/%61dmin/x', '/x/../admin/x', '//admin/x', '/x/..;/admin/x', '/admin;v=1/x'],
+    ...[
+      '/ADMIN/x',
+      '/Admin',
+      '/admin.json',
+      '/admin%20',
+      '/%61dmin/x',
+      '/x/../admin/x',
+      '//admin/x',
+      '/x/..;/admin/x',
+      '/admin;v=1/x',
+    ],
     ...['/x/..%2fadmin/x', '/x%2F..%2Fadmin/x', '/x/..%5cadmin/x', '/x\\..\\admin/x', '/x/%252e%252e/admin/x'],
     ...['/x/%2e%2e/admin/x', '/./admin/x', '/x/..', '/admin%00/x'],
     ...['/admin%3Bv=1/x', '/x%2Fadmin', '/x%5Cadmin', '/x%2fadmin'],
@@ -178,7 +188,7 @@ suite('access tokens of a real OpenID Provider', () => {
     test(`do not reach an admin-only location without is_admin as ${path}`, async () => {
       const before = stack.application.seen.length;
       const answer = await stack.ask(path, bearer(await provider.token('RS256', 'ordinary')));
-      const isPlain = /^\/(?:admin|ADMIN|Admin|%61dmin)(?:\/x)?$/.test(path);
+      const isPlain = /^\/(?:admin|ADMIN|Admin|%61dmin)(?:\/x|\.json|%20)?$/.test(path);
       assert.equal(answer.status, isPlain ? 403 : 400);
       assert.match(answer.headers['content-type'] ?? '', /problem\+json/);
       assert.equal(stack.application.seen.length, before);
