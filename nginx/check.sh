@@ -5,6 +5,8 @@
 #
 #   APIGW_PREFIX, APIGW_CONFIG_DIR, APIGW_NGINX   as for stage.sh
 set -eu
+# what nginx -T prints has everything that the operator's files have in it
+umask 077
 
 prefix=${APIGW_PREFIX:?}
 operator=${APIGW_CONFIG_DIR:-}
