@@ -17,13 +17,15 @@ export interface Keys {
   readonly version: () => number | undefined;
 }
 
+interface KeysFound {
+  readonly outcome: 'found';
+  readonly issuer: string;
+  readonly version: number;
+  readonly keys: readonly KeyObject[];
+}
+
 export type KeyLookup =
-  | {
-      readonly outcome: 'found';
-      readonly issuer: string;
-      readonly version: number;
-      readonly keys: readonly KeyObject[];
-    }
+  | KeysFound
   /** The issuer has been asked lately and has no such key. */
   | { readonly outcome: 'unknown' }
   | { readonly outcome: 'unavailable'; readonly cause: string };
@@ -95,21 +97,22 @@ export function createTokenVerifier(options: TokenVerifierOptions): VerifyToken 
     keys: Keys,
   ): Promise<{ readonly payload: JWTPayload; readonly version: number } | Exclude<TokenOutcome, VerifiedToken>> {
     const reject = (reason: DenialReason): RejectedToken => ({ outcome: 'rejected', reason, kid });
-    let refusedBy: number | undefined;
-    for (;;) {
-      const lookup = await keys.lookUp(alg, kid, refusedBy);
-      if (lookup.outcome === 'found') {
-        const payload = await verifySignature(policy, token, lookup.issuer, lookup.keys, now());
-        if (typeof payload !== 'string') return { payload, version: lookup.version };
-        // an issuer may have new keys under the old id, or without one: ask once more
-        if (payload !== 'bad_signature' || refusedBy !== undefined) return reject(payload);
-        refusedBy = lookup.version;
-      } else if (refusedBy !== undefined && (lookup.outcome === 'unknown' || kid !== undefined)) {
-        return reject('bad_signature');
-      } else {
-        return lookup.outcome === 'unknown' ? reject('unknown_signing_key') : lookup;
+    const verifyWith = (found: KeysFound) => verifySignature(policy, token, found.issuer, found.keys, now());
+    let lookup = await keys.lookUp(alg, kid);
+    if (lookup.outcome === 'unavailable') return lookup;
+    if (lookup.outcome === 'unknown') return reject('unknown_signing_key');
+    let payload = await verifyWith(lookup);
+    if (payload === 'bad_signature') {
+      // an issuer may have new keys under the old id, or without one: ask once more
+      const newer = await keys.lookUp(alg, kid, lookup.version);
+      // without an id, a key that cannot be asked for may have signed it
+      if (newer.outcome === 'unavailable' && kid === undefined) return newer;
+      if (newer.outcome === 'found') {
+        lookup = newer;
+        payload = await verifyWith(newer);
       }
     }
+    return typeof payload === 'string' ? reject(payload) : { payload, version: lookup.version };
   }
 
   return (policy, token) => {

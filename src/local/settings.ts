@@ -60,8 +60,8 @@ export function readLocalSettings(env: Environment, root: string, isRoot: boolea
   const problems: string[] = [];
   const stateDir = resolve(root, env['APIGW_STATE_DIR'] || '.apigw');
   for (const name of ['APIGW_STATE_DIR', 'APIGW_CONFIG_DIR', 'APIGW_NGINX']) {
-    // eslint-disable-next-line no-control-regex -- they would break the line of a configuration or of a message
-    if (/[\x00-\x1f\x7f]/.test(env[name] ?? '')) problems.push(`${name} has a control character in it.`);
+    // they would break the line of a configuration or of a message
+    if (/\p{Cc}/u.test(env[name] ?? '')) problems.push(`${name} has a control character in it.`);
   }
   const given = Object.fromEntries(Object.entries(env).filter(([name]) => passedOn.includes(name)));
   if (!given['DATABASE_URL'] && !given['DATABASE_URL_FILE'])
