@@ -1,0 +1,151 @@
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import process from 'node:process';
+import { createBench, type Bench } from './bench.ts';
+import { drawChart } from './chart.ts';
+import { judge } from './goals.ts';
+import { describeMachine, readCommit, readVersions } from './machine.ts';
+import { measureCold } from './measures/cold.ts';
+import { measureMemory } from './measures/memory.ts';
+import { measureStart } from './measures/start.ts';
+import { OptionError, readOptions, type Options } from './options.ts';
+import { issuer } from './parts/issuer.ts';
+import { isInstalled } from './process.ts';
+import { writeReport } from './report.ts';
+import type { Result } from './result.ts';
+import { runRounds } from './rounds.ts';
+import { baselines } from './set-ups/baselines.ts';
+import { ours } from './set-ups/ours.ts';
+import { peers } from './set-ups/peers.ts';
+import type { SetUp } from './set-ups/set-up.ts';
+
+const root = join(import.meta.dirname, '..');
+const setUps: readonly SetUp[] = [...baselines, ...ours, ...peers];
+/** What is measured once, not in rounds. */
+const measures = ['memory', 'start', 'cold'];
+/** The Debian package of each program without which nothing is measured. */
+const required = { wrk: 'wrk', h2load: 'nghttp2-client' };
+
+function say(message: string): void {
+  process.stdout.write(`bench: ${message}\n`);
+}
+
+function fail(message: string): number {
+  process.stderr.write(`bench: ${message}\n`);
+  return 1;
+}
+
+function choose({ only, isQuick }: Options): SetUp[] {
+  if (only === undefined) return setUps.filter((setUp) => setUp.isQuick || !isQuick);
+  const wanted = new Set(only);
+  // a set adds what is met on the way
+  for (const name of wanted) for (const other of comparedWith(name)) wanted.add(other);
+  return setUps.filter(({ name }) => wanted.has(name));
+}
+
+function comparedWith(wanted: string): readonly string[] {
+  return setUps.find(({ name }) => name === wanted)?.comparedWith ?? [];
+}
+
+async function measureAll(bench: Bench, command: string): Promise<Result> {
+  const { options, env } = bench;
+  const startedAt = Date.now();
+  const isWanted = (name: string) => options.only?.includes(name) ?? true;
+  const { rows, skipped } = await runRounds(bench, choose(options));
+  const once = async <T>(name: string, run: (bench: Bench) => Promise<T>): Promise<T | null> => {
+    if (!isWanted(name)) return null;
+    bench.say(`measuring ${name}`);
+    return run(bench);
+  };
+  return {
+    date: new Date(startedAt).toISOString(),
+    commit: readCommit({ root, env }),
+    command,
+    options: {
+      quick: options.isQuick,
+      rounds: options.rounds,
+      seconds: options.seconds,
+      many_clients: options.manyClients,
+    },
+    machine: describeMachine(),
+    versions: readVersions(bench),
+    rows,
+    skipped,
+    memory: await once('memory', measureMemory),
+    start: await once('start', measureStart),
+    cold: await once('cold', measureCold),
+    key_set_fetches: (await issuer(bench)).keySetFetches(),
+    duration_seconds: (Date.now() - startedAt) / 1_000,
+  };
+}
+
+/** @returns the folder */
+function writeResult(result: Result): string {
+  const results = join(root, 'bench/results');
+  const folder = join(results, `${result.date.slice(0, 10)}-${result.commit}`);
+  mkdirSync(folder, { recursive: true });
+  const goals = judge(result).map(({ goal: { number, what, unit, atLeast, atMost }, value, mark }) => ({
+    ...{ number, what, unit, at_least: atLeast ?? null, at_most: atMost ?? null, value: value ?? null, mark },
+  }));
+  const { machine, options, commit } = result;
+  const subtitle = `${machine.cpu}, ${machine.cores} cores; median of ${options.rounds} rounds; commit ${commit}`;
+  writeFileSync(join(folder, 'result.json'), `${JSON.stringify({ ...result, goals }, null, 2)}\n`);
+  writeFileSync(join(folder, 'chart.svg'), drawChart(result.rows, subtitle));
+  const report = writeReport(result);
+  writeFileSync(join(folder, 'result.md'), report);
+  copyFileSync(join(folder, 'result.json'), join(results, 'latest.json'));
+  copyFileSync(join(folder, 'chart.svg'), join(results, 'latest.svg'));
+  writeFileSync(join(results, 'latest.md'), report.replace('(chart.svg)', '(latest.svg)'));
+  return folder;
+}
+
+function list(): void {
+  for (const { name, about, isQuick } of setUps)
+    process.stdout.write(`${name.padEnd(20)} ${about}${isQuick ? '' : ' (not with --quick)'}\n`);
+  for (const name of measures) process.stdout.write(`${name.padEnd(20)} measured once\n`);
+}
+
+/** Ends what is under way at the first signal, and this process at the second; its children end with it. */
+function abortOnSignals(): AbortSignal {
+  const controller = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      if (controller.signal.aborted) process.exit(1);
+      say('stopping');
+      controller.abort(new Error(`stopped by ${signal}`));
+    });
+  }
+  return controller.signal;
+}
+
+async function run(args: readonly string[]): Promise<number> {
+  const options = readOptions(args, [...setUps.map(({ name }) => name), ...measures]);
+  if (options.isListWanted) {
+    list();
+    return 0;
+  }
+  // eslint-disable-next-line no-restricted-properties -- the entry point
+  const { env } = process;
+  for (const [program, packageName] of Object.entries(required)) {
+    if (!isInstalled({ env }, program)) return fail(`${program} is needed: apt-get install ${packageName}`);
+  }
+  const signal = abortOnSignals();
+  const bench = createBench({ root, env, options, signal, say });
+  try {
+    const result = await measureAll(bench, ['npm run bench --', ...args].join(' '));
+    signal.throwIfAborted();
+    say(`the result is in ${writeResult(result)}/result.md`);
+    return result.rows.some(({ measurements }) => measurements.some(({ invalid }) => invalid !== null)) ? 2 : 0;
+  } catch (error) {
+    return fail((error as Error).message);
+  } finally {
+    await bench.close();
+  }
+}
+
+try {
+  process.exitCode = await run(process.argv.slice(2));
+} catch (error) {
+  if (!(error instanceof OptionError)) throw error;
+  process.exitCode = fail(error.message);
+}

@@ -1,0 +1,72 @@
+import type { Bench } from '../bench.ts';
+import { apiKeyOf, writeCredentials } from '../load/credentials.ts';
+import { runWrk } from '../load/wrk.ts';
+import { database } from '../parts/database.ts';
+import { policyHeaders, startLoneGateway, type LoneGateway } from '../parts/lone-gateway.ts';
+import { memoryOfTrees } from '../proc.ts';
+import type { MemoryResult } from '../result.ts';
+
+const fewKeys = 10;
+const manyKeys = 100_000;
+
+/** Resident memory of the gateway's process: after many requests with few keys, and with many keys in its memory. */
+export async function measureMemory(bench: Bench): Promise<MemoryResult> {
+  const requests = bench.options.memoryRequests;
+  const busy = await startLoneGateway(bench, 'memory-few', await database(bench, fewKeys));
+  const few = writeKeys(bench, 'few', fewKeys);
+  const half = await askTimes(bench, busy, few, requests / 2);
+  const afterHalf = memoryOfTrees([busy.pid]);
+  await askTimes(bench, busy, few, requests - half);
+  const afterAll = memoryOfTrees([busy.pid]);
+  await busy.stop();
+
+  const full = await startLoneGateway(bench, 'memory-many', await database(bench, bench.options.manyClients));
+  await askEach(bench, full, writeKeys(bench, 'many', manyKeys));
+  const withMany = memoryOfTrees([full.pid]);
+  await full.stop();
+  return {
+    requests,
+    after_half_bytes: afterHalf,
+    after_all_bytes: afterAll,
+    cached_keys: manyKeys,
+    with_cached_keys_bytes: withMany,
+  };
+}
+
+function writeKeys(bench: Bench, name: string, count: number): string {
+  return writeCredentials(
+    bench,
+    `memory-${name}`,
+    Array.from({ length: count }, (_, index) => apiKeyOf(index + 1)),
+  );
+}
+
+/** @returns how many there were in the end: at least so many */
+async function askTimes(bench: Bench, gateway: LoneGateway, credentials: string, requests: number): Promise<number> {
+  let asked = 0;
+  let seconds = 2;
+  while (asked < requests) {
+    const report = await ask(bench, gateway, credentials, seconds);
+    asked += report.requests;
+    seconds = Math.min(30, Math.max(1, Math.floor(((requests - asked) / report.requests) * seconds)));
+  }
+  return asked;
+}
+
+/** Until each thread of the load generator has gone through its share. */
+async function askEach(bench: Bench, gateway: LoneGateway, credentials: string): Promise<void> {
+  const enough = 1.2;
+  for (let seconds = 5; (await ask(bench, gateway, credentials, seconds)).file_used < enough; seconds *= 2);
+}
+
+async function ask(bench: Bench, { port }: LoneGateway, credentials: string, seconds: number) {
+  const report = await runWrk(bench, {
+    url: `http://127.0.0.1:${port}/decision`,
+    connections: 32,
+    seconds,
+    credentials,
+    headers: Object.entries(policyHeaders).map(([name, value]) => `${name}: ${value}`),
+  });
+  if (report.requests > 0 && report.non_2xx === 0) return report;
+  throw new Error(`memory: ${report.non_2xx} of ${report.requests} decisions were not granted`);
+}

@@ -1,0 +1,46 @@
+import { Agent, request } from 'node:http';
+import { join } from 'node:path';
+import type { Bench } from '../bench.ts';
+import { apiKeyOf } from '../load/credentials.ts';
+import { freePort, pathOnly, startServer, type Server } from '../process.ts';
+
+/** The gateway's process by itself. Its decision listener is on a port, because wrk knows no Unix sockets. */
+export interface LoneGateway extends Server {
+  readonly port: number;
+}
+
+/** What nginx would send along. */
+export const policyHeaders = { 'X-Policy-Api-Keys-Enabled': 'on' };
+
+/** Resolves with its first granted decision. */
+export async function startLoneGateway(bench: Bench, name: string, databaseFile: string): Promise<LoneGateway> {
+  const folder = bench.folder(name);
+  const port = await freePort();
+  const server = await startServer(bench, {
+    name,
+    command: [process.execPath, join(bench.root, 'dist/main.js')],
+    env: {
+      ...pathOnly(bench),
+      DATABASE_URL: `sqlite:${databaseFile}`,
+      APIGW_DECISION_LISTEN: `127.0.0.1:${port}`,
+      APIGW_MANAGEMENT_LISTEN: `unix:${join(folder, 'management.sock')}`,
+    },
+    isReady: async () => (await decide(port, 1, new Agent()).catch(() => 0)) === 204,
+  });
+  return { ...server, port };
+}
+
+/** The status of the decision on a client's key. */
+export function decide(port: number, id: number, agent: Agent): Promise<number> {
+  const headers = { ...policyHeaders, Authorization: apiKeyOf(id) };
+  return new Promise((resolve, reject) => {
+    const asking = request({ host: '127.0.0.1', port, path: '/decision', agent, headers }, (response) => {
+      response.resume();
+      response.once('end', () => {
+        resolve(response.statusCode ?? 0);
+      });
+    });
+    asking.on('error', reject);
+    asking.end();
+  });
+}

@@ -1,0 +1,123 @@
+import type { Spread } from './statistics.ts';
+
+/** What result.json has. Names say the unit; latencies and processor times are in microseconds. */
+export interface Result {
+  readonly date: string;
+  readonly commit: string;
+  readonly command: string;
+  readonly options: ResultOptions;
+  readonly machine: Machine;
+  /** By program. */
+  readonly versions: Readonly<Record<string, string>>;
+  readonly duration_seconds: number;
+  readonly rows: readonly Row[];
+  readonly skipped: readonly Skipped[];
+  readonly memory: MemoryResult | null;
+  readonly start: StartResult | null;
+  readonly cold: ColdResult | null;
+  readonly key_set_fetches: readonly KeySetFetches[];
+}
+
+export interface ResultOptions {
+  readonly quick: boolean;
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly many_clients: number;
+}
+
+export interface Machine {
+  readonly cpu: string;
+  readonly cores: number;
+  readonly memory_bytes: number;
+  readonly kernel: string;
+  readonly system: string;
+}
+
+export interface Skipped {
+  readonly name: string;
+  readonly reason: string;
+}
+
+/** One set-up. */
+export interface Row {
+  readonly name: string;
+  readonly about: string;
+  readonly kind: 'baseline' | 'ours' | 'peer';
+  readonly load: 'closed' | 'paced';
+  readonly connections: number | null;
+  /** The set-up that the ratio is to; null for one that others are compared with. */
+  readonly baseline: string | null;
+  readonly measurements: readonly Measurement[];
+  readonly requests_per_second: Spread | null;
+  /** To the baseline of the same round. */
+  readonly ratio: Spread | null;
+  readonly p50_us: Spread | null;
+  readonly p99_us: Spread | null;
+}
+
+export interface Measurement {
+  readonly round: number;
+  readonly requests: number;
+  readonly seconds: number;
+  readonly requests_per_second: number;
+  readonly p50_us: number;
+  readonly p99_us: number;
+  /** Why it does not count; null when it does. */
+  readonly invalid: string | null;
+  readonly cpu_us_per_request: CpuPerRequest;
+  /** Resident, after the measurement. */
+  readonly gateway_memory_bytes: number | null;
+  /** What our gateway says of itself; null for others, and when it says nothing. */
+  readonly gateway: GatewayCounters | null;
+}
+
+export interface CpuPerRequest {
+  readonly front: number;
+  readonly gateway: number;
+  readonly application: number;
+  readonly load_generator: number;
+  /** All processes of the machine, the kernel's and the benchmark's own among them. */
+  readonly system: number;
+}
+
+/** What was added during one measurement, but for the lag. */
+export interface GatewayCounters {
+  readonly gc_seconds: Readonly<Record<string, number>>;
+  readonly gc_count: Readonly<Record<string, number>>;
+  readonly event_loop_lag_p99_seconds: number | null;
+  /** By labels, such as "cache=clients result=hit". */
+  readonly cache_lookups: Readonly<Record<string, number>>;
+  readonly decisions: Readonly<Record<string, number>>;
+  readonly token_verifications: Readonly<Record<string, number>>;
+}
+
+export interface MemoryResult {
+  readonly requests: number;
+  readonly after_half_bytes: number;
+  readonly after_all_bytes: number;
+  readonly cached_keys: number;
+  readonly with_cached_keys_bytes: number;
+}
+
+export interface StartResult {
+  readonly clients: number;
+  /** From the start of the process to its first granted decision. */
+  readonly milliseconds: readonly number[];
+}
+
+export interface ColdResult {
+  readonly clients: number;
+  readonly asked: number;
+  readonly cold_p50_us: number;
+  readonly cold_p95_us: number;
+  readonly warm_p50_us: number;
+  readonly warm_p95_us: number;
+}
+
+export interface KeySetFetches {
+  /** The gateway stack that asked. */
+  readonly name: string;
+  readonly fetches: number;
+  readonly processes: number;
+  readonly running_seconds: number;
+}
