@@ -45,20 +45,21 @@ dump() {
   timeout 20 setsid -w "$nginx" -p "$prefix" -e stderr -c next/nginx.conf -q -T </dev/null
 }
 
-# name_of_variable:X-Policy-Header for each setting
+# the name of each setting
 policy_settings() {
-  sed -n 's/^proxy_set_header \(X-Policy-[^ ]*\) .*"=\$\([a-z_]*\)";$/\2:\1/p' "$next/snippets/policy.conf" | tr '\n' ' '
+  sed -n 's/^proxy_set_header X-Policy "\(.*\)";$/\1/p' "$next/snippets/policy.conf" | sed 's/=\$[a-z_]*//g; s/\\t/ /g'
 }
 
 # Reads what nginx -T prints, word by word as nginx does.
 find_mistakes() {
   awk -v settings="$(policy_settings)" '
     BEGIN {
-      count = split(settings, pairs, " ")
+      count = split(settings, names, " ")
       for (i = 1; i <= count; i++) {
-        split(pairs[i], pair, ":")
-        is_setting["$" pair[1]] = 1
-        is_header[tolower(pair[2])] = 1
+        is_setting["$" names[i]] = 1
+        header = "x-policy-" names[i]
+        gsub("_", "-", header)
+        is_header[header] = 1
       }
     }
     /^# configuration file .*:$/ && quote == "" {

@@ -1,4 +1,3 @@
-import type { RequestListener } from 'node:http';
 import { performance } from 'node:perf_hooks';
 import { createTokenVerifier } from './auth/access-token.ts';
 import { createAuthenticator, type KeyRecord } from './auth/authenticator.ts';
@@ -8,7 +7,8 @@ import { createApiClients, type ApiClients } from './clients/api-clients.ts';
 import { createClientDirectory } from './clients/client-directory.ts';
 import type { Config, ListenAddress } from './config.ts';
 import { createDecisionHandler } from './http/decision-listener.ts';
-import { listen, type Listener } from './http/listener.ts';
+import { createDecisionServer } from './http/decision-server.ts';
+import { createHttpServer, listen, type ClosableServer, type Listener } from './http/listener.ts';
 import { createManagementApp } from './http/management-app.ts';
 import type { Logger } from './log.ts';
 import { createIssuers } from './oidc/issuers.ts';
@@ -125,18 +125,24 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
   opened.push(async () => {
     await Promise.all(listeners.map((listener) => listener.close()));
   });
-  const open = async (address: ListenAddress, handler: RequestListener) => {
-    const listener = await listen(address, handler);
+  const open = async (address: ListenAddress, server: ClosableServer) => {
+    const listener = await listen(address, server);
     listeners.push(listener);
     return listener.address;
   };
   return {
     clients,
     store,
-    decisionAddress: await open(config.decisionListen, createDecisionHandler({ authenticate, compilePolicy, log })),
-    managementAddress: await open(config.managementListen, (request, response) => {
-      void handleManagement(request, response);
-    }),
+    decisionAddress: await open(
+      config.decisionListen,
+      createDecisionServer(createDecisionHandler({ authenticate, compilePolicy, log })),
+    ),
+    managementAddress: await open(
+      config.managementListen,
+      createHttpServer((request, response) => {
+        void handleManagement(request, response);
+      }),
+    ),
   };
 }
 

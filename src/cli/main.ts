@@ -74,9 +74,9 @@ program
   .command('demo-app')
   .description('the demonstration application, on port 8000')
   .action(async () => {
-    const { listen } = await import('../http/listener.ts');
+    const { createHttpServer, listen } = await import('../http/listener.ts');
     const { demoApp } = await import('../local/demo-app.ts');
-    const app = await listen({ kind: 'tcp', host: '0.0.0.0', port: 8_000 }, demoApp);
+    const app = await listen({ kind: 'tcp', host: '0.0.0.0', port: 8_000 }, createHttpServer(demoApp));
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       process.once(signal, () => void app.close().then(() => process.exit(0)));
     }

@@ -1,12 +1,13 @@
-import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import { LRUCache } from 'lru-cache';
 import type { Authenticate } from '../auth/authenticator.ts';
 import type { Decision, Principal } from '../auth/decision.ts';
 import { encodeHeaderValue } from '../auth/header-value.ts';
 import { challengeOf, scopeChallengeOf, tokenErrorOf } from '../auth/challenge.ts';
 import type { CompilePolicy, Policy } from '../auth/policy.ts';
 import type { Logger } from '../log.ts';
+import type { AnswerDecision } from './decision-server.ts';
 import { logDenial } from './log-denial.ts';
-import { readGatewayHeaders } from './request-headers.ts';
+import { readPolicy } from './request-headers.ts';
 
 export interface DecisionListenerOptions {
   readonly authenticate: Authenticate;
@@ -18,82 +19,75 @@ export interface DecisionListenerOptions {
  * The answer to nginx's `auth_request`: 204 with the identity, or 401, 403, 503 with a reason; never a body, which
  * would cost nginx the connection. It knows one path and no exemptions.
  */
-export function createDecisionHandler({ authenticate, compilePolicy, log }: DecisionListenerOptions): RequestListener {
-  function decide(request: IncomingMessage, response: ServerResponse): void | Promise<void> {
-    const { policy: source, authorization, requestId } = readGatewayHeaders(request.rawHeaders);
-    const policy = compilePolicy(source);
-    const decision = authenticate(policy, authorization);
-    if (!(decision instanceof Promise)) {
-      answerDecision(response, decision, policy, requestId, log);
-      return;
-    }
-    return decision.then((settled) => {
-      answerDecision(response, settled, policy, requestId, log);
-    });
-  }
+export function createDecisionHandler({ authenticate, compilePolicy, log }: DecisionListenerOptions): AnswerDecision {
+  const findPolicy = rememberPolicies(compilePolicy);
 
   /** A fault of ours is no decision. */
-  function fail(response: ServerResponse, error: unknown): void {
+  function fail(error: unknown): string {
     log.error({ err: error }, 'the decision failed');
-    answer(response, 503, []);
+    return message('503 Service Unavailable', []);
   }
 
-  return (request, response) => {
-    response.sendDate = false;
-    if (request.url !== '/decision') {
-      answer(response, 404, []);
-      return;
-    }
+  return ({ target, policyLines, authorization, requestId }) => {
+    if (target !== '/decision') return message('404 Not Found', []);
     try {
-      decide(request, response)?.catch((error: unknown) => {
-        fail(response, error);
-      });
+      const policy = findPolicy(policyLines);
+      const decision = authenticate(policy, authorization);
+      if (!(decision instanceof Promise)) return answer(decision, policy, requestId, log);
+      return decision.then((settled) => answer(settled, policy, requestId, log)).catch(fail);
     } catch (error) {
-      fail(response, error);
+      return fail(error);
     }
   };
 }
 
-function answerDecision(
-  response: ServerResponse,
-  decision: Decision,
-  policy: Policy,
-  requestId: string,
-  log: Logger,
-): void {
-  if (decision.outcome === 'granted') {
-    answer(response, 204, grantedHeaders(decision.principal));
-    return;
-  }
+/** Nearly every request comes with the lines of the one before it; comparing is cheaper than looking up. */
+function rememberPolicies(compilePolicy: CompilePolicy): (policyLines: string) => Policy {
+  const known = new LRUCache<string, Policy>({ max: 256 });
+  let lastLines: string | undefined;
+  let lastPolicy: Policy | undefined;
+  return (policyLines) => {
+    if (lastPolicy && policyLines === lastLines) return lastPolicy;
+    let policy = known.get(policyLines);
+    if (!policy) {
+      policy = compilePolicy(readPolicy(policyLines));
+      known.set(policyLines, policy);
+    }
+    lastLines = policyLines;
+    lastPolicy = policy;
+    return policy;
+  };
+}
+
+function answer(decision: Decision, policy: Policy, requestId: string, log: Logger): string {
+  if (decision.outcome === 'granted') return grantedMessage(decision.principal);
   logDenial(decision, requestId, log);
   const { outcome, reason } = decision;
   switch (outcome) {
     case 'unauthenticated': {
       const error = tokenErrorOf(reason);
-      answer(response, 401, [
+      return message('401 Unauthorized', [
         ...['X-Auth-Reason', reason, 'WWW-Authenticate', challengeOf(policy, reason)],
         ...(error === undefined ? [] : ['X-jwt-error', error]),
       ]);
-      return;
     }
     case 'forbidden': {
       const challenge = scopeChallengeOf(policy, reason);
       const challengeHeader = challenge === undefined ? [] : ['WWW-Authenticate', challenge];
-      answer(response, 403, ['X-Auth-Reason', reason, ...challengeHeader]);
-      return;
+      return message('403 Forbidden', ['X-Auth-Reason', reason, ...challengeHeader]);
     }
     case 'unavailable':
-      answer(response, 503, ['X-Auth-Reason', reason, 'Retry-After', '1']);
+      return message('503 Service Unavailable', ['X-Auth-Reason', reason, 'Retry-After', '1']);
   }
 }
 
 /** Made once for each principal: the same object comes with every request of that client. */
-const grantedHeadersOf = new WeakMap<Principal, readonly string[]>();
+const grantedMessageOf = new WeakMap<Principal, string>();
 
-function grantedHeaders(principal: Principal): readonly string[] {
-  const known = grantedHeadersOf.get(principal);
-  if (known) return known;
-  const headers = [
+function grantedMessage(principal: Principal): string {
+  const known = grantedMessageOf.get(principal);
+  if (known !== undefined) return known;
+  const made = message('204 No Content', [
     // the marker without which nginx lets nothing through: a 2xx from anybody else does not have it
     'X-Auth-Decision',
     'granted',
@@ -103,13 +97,23 @@ function grantedHeaders(principal: Principal): readonly string[] {
     encodeHeaderValue(principal.clientName),
     'X-Auth-Method',
     principal.method,
-  ];
-  grantedHeadersOf.set(principal, headers);
-  return headers;
+  ]);
+  grantedMessageOf.set(principal, made);
+  return made;
 }
 
-function answer(response: ServerResponse, status: number, headers: readonly string[]): void {
-  const length = status === 204 ? [] : ['Content-Length', '0'];
-  response.writeHead(status, [...headers, 'Cache-Control', 'no-store', ...length]);
-  response.end();
+/**
+ * A whole HTTP message without a body.
+ *
+ * @throws {Error} when a value would end its line, or is not ASCII
+ */
+function message(status: string, headers: readonly string[]): string {
+  // RFC 9110 8.6: a 204 has no Content-Length
+  let text = `HTTP/1.1 ${status}\r\nCache-Control: no-store\r\n${status.startsWith('204') ? '' : 'Content-Length: 0\r\n'}`;
+  for (let index = 0; index < headers.length; index += 2) {
+    const value = headers[index + 1] ?? '';
+    if (!/^[\x20-\x7e]*$/.test(value)) throw new Error(`The value of ${headers[index] ?? ''} cannot be sent.`);
+    text += `${headers[index] ?? ''}: ${value}\r\n`;
+  }
+  return `${text}\r\n`;
 }

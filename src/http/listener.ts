@@ -1,6 +1,6 @@
 import { chmod, rm } from 'node:fs/promises';
-import { connect } from 'node:net';
-import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http';
+import { connect, type Server } from 'node:net';
+import { createServer, type RequestListener, type ServerOptions } from 'node:http';
 import type { ListenAddress } from '../config.ts';
 
 export interface Listener {
@@ -8,6 +8,15 @@ export interface Listener {
   readonly address: string;
   /** Answers what is under way, tells the other side to connect anew, and resolves when the last connection is closed. */
   readonly close: () => Promise<void>;
+}
+
+/** A server that can be closed without waiting for connections that nobody uses. */
+export interface ClosableServer {
+  readonly server: Server;
+  /** From now on each answer tells the other side to connect anew. */
+  readonly beginClosing: () => void;
+  readonly closeIdle: () => void;
+  readonly closeAll: () => void;
 }
 
 /** Milliseconds after which a closing listener gives up on the requests that are still under way. */
@@ -23,17 +32,33 @@ const limits: ServerOptions = {
   requestTimeout: 30_000,
 };
 
-/**
- * Starts an HTTP server. A Unix socket is made with mode 0660: its folder's group decides who may connect.
- *
- * @throws {Error} naming the address, when it cannot be listened on
- */
-export async function listen(address: ListenAddress, handler: RequestListener): Promise<Listener> {
+export function createHttpServer(handler: RequestListener): ClosableServer {
   let isClosing = false;
   const server = createServer(limits, (request, response) => {
     if (isClosing) response.setHeader('Connection', 'close');
     handler(request, response);
   });
+  return {
+    server,
+    beginClosing: () => {
+      isClosing = true;
+    },
+    closeIdle: () => {
+      server.closeIdleConnections();
+    },
+    closeAll: () => {
+      server.closeAllConnections();
+    },
+  };
+}
+
+/**
+ * Starts a server. A Unix socket is made with mode 0660: its folder's group decides who may connect.
+ *
+ * @throws {Error} naming the address, when it cannot be listened on
+ */
+export async function listen(address: ListenAddress, closable: ClosableServer): Promise<Listener> {
+  const { server, beginClosing, closeIdle, closeAll } = closable;
   const written = address.kind === 'unix' ? `unix:${address.path}` : `${address.host}:${address.port}`;
   try {
     if (address.kind === 'unix') await removeStaleSocket(address.path);
@@ -46,14 +71,10 @@ export async function listen(address: ListenAddress, handler: RequestListener): 
     address: bound !== null && typeof bound === 'object' ? `${bound.address}:${bound.port}` : written,
     close: () =>
       new Promise((resolve) => {
-        isClosing = true;
+        beginClosing();
         // a connection that is busy now goes idle later, and nginx keeps idle ones open
-        const sweep = setInterval(() => {
-          server.closeIdleConnections();
-        }, 50);
-        const giveUp = setTimeout(() => {
-          server.closeAllConnections();
-        }, drainTimeout);
+        const sweep = setInterval(closeIdle, 50);
+        const giveUp = setTimeout(closeAll, drainTimeout);
         server.close(() => {
           clearInterval(sweep);
           clearTimeout(giveUp);

@@ -13,7 +13,7 @@ import { presentProblem, Problem } from '../problem.ts';
 import { encodeHeaderValue } from '../auth/header-value.ts';
 import { createApiClientRoutes } from './api-client-routes.ts';
 import { logDenial } from './log-denial.ts';
-import { readGatewayHeaders } from './request-headers.ts';
+import { readGatewayHeaders, readPolicy } from './request-headers.ts';
 
 export interface ManagementState {
   requestId: string;
@@ -60,7 +60,9 @@ export function createManagementApp(options: ManagementAppOptions): Koa<Manageme
   health.get('/livez', live);
   health.get(
     '/readyz',
-    ready(readinessChecks, (rawHeaders) => describeIssuers(compilePolicy(readGatewayHeaders(rawHeaders).policy))),
+    ready(readinessChecks, (rawHeaders) =>
+      describeIssuers(compilePolicy(readPolicy(readGatewayHeaders(rawHeaders).policyLines))),
+    ),
   );
 
   const api = createApiClientRoutes(clients);
@@ -164,8 +166,8 @@ function authenticateCaller(
   log: Logger,
 ): Middleware<ManagementState> {
   return async (context, next) => {
-    const { policy: source, authorization } = readGatewayHeaders(context.req.rawHeaders);
-    const policy = compilePolicy(source);
+    const { policyLines, authorization } = readGatewayHeaders(context.req.rawHeaders);
+    const policy = compilePolicy(readPolicy(policyLines));
     const decision = await authenticate(policy, authorization);
     if (decision.outcome === 'granted') {
       const { principal } = decision;

@@ -2,7 +2,8 @@ import { narrow, nothingSet, policySettings, type PolicySetting, type PolicySour
 
 /** What nginx hands to the gateway with every request. */
 export interface GatewayHeaders {
-  readonly policy: PolicySource;
+  /** The lines that say what is accepted, as they came, "name:value", with "\n" between them; empty when there are none. */
+  readonly policyLines: string;
   /** The one `Authorization` value; undefined when there is none. */
   readonly authorization: string | undefined;
   /** nginx's `$request_id`, or empty. */
@@ -10,38 +11,69 @@ export interface GatewayHeaders {
 }
 
 /** Two `Authorization` lines are no credential at all; this can be none either, so it is refused as malformed. */
-const ambiguous = ',';
+export const ambiguous = ',';
 
-/** `$oidc_audience` of default.conf comes as `X-Policy-Oidc-Audience`; snippets/policy.conf names them all. */
-const settingOf = new Map<string, PolicySetting>(
-  policySettings.map((setting) => [`x-policy-${setting.replaceAll('_', '-')}`, setting]),
-);
+const settings = new Set<string>(policySettings);
 
 /**
  * Reads the header lines as they came: `req.headers` keeps the first of two `Authorization` lines and drops the second
  * in silence.
  */
 export function readGatewayHeaders(rawHeaders: readonly string[]): GatewayHeaders {
-  const policy = { ...nothingSet };
-  const seen: PolicySetting[] = [];
+  const policyLines: string[] = [];
   let authorization: string | undefined;
   let requestId = '';
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const name = (rawHeaders[index] ?? '').toLowerCase();
     const value = rawHeaders[index + 1] ?? '';
-    if (name === 'authorization') {
-      authorization = authorization === undefined ? value : ambiguous;
-    } else if (name === 'x-request-id') {
-      if (/^[A-Za-z0-9._-]{1,64}$/.test(value)) requestId = value;
+    if (name === 'authorization') authorization = authorization === undefined ? value : ambiguous;
+    else if (name === 'x-request-id') requestId = harmlessId(value);
+    else if (isPolicyHeader(name)) policyLines.push(`${name}:${value}`);
+  }
+  return { policyLines: policyLines.join('\n'), authorization, requestId };
+}
+
+/** Whether a header, its name in lower case, is one that says what is accepted. */
+export function isPolicyHeader(name: string): boolean {
+  return name === 'x-policy' || name.startsWith('x-policy-');
+}
+
+/** The request id when it may stand in a log as it is, else empty. */
+export function harmlessId(text: string): string {
+  return /^[A-Za-z0-9._-]{1,64}$/.test(text) ? text : '';
+}
+
+/**
+ * What snippets/policy.conf sends as `X-Policy`, every setting of the server as "name=value" with tabs between them, and
+ * what a location adds: `X-Policy-Oidc-Audience` for `$oidc_audience`. A setting that comes twice is narrowed.
+ */
+export function readPolicy(policyLines: string): PolicySource {
+  const policy = { ...nothingSet };
+  const seen = new Set<PolicySetting>();
+  const take = (setting: string, value: string, writtenAs: string) => {
+    if (!isSetting(setting)) {
+      policy.unknown ||= writtenAs;
+      return;
+    }
+    policy[setting] = seen.has(setting) ? narrow(setting, policy[setting], value) : value;
+    seen.add(setting);
+  };
+  for (const line of policyLines === '' ? [] : policyLines.split('\n')) {
+    const colon = line.indexOf(':');
+    const name = line.slice(0, colon).toLowerCase();
+    const value = line.slice(colon + 1).replace(/^[ \t]+|[ \t]+$/g, '');
+    if (name === 'x-policy') {
+      for (const pair of value.split('\t')) {
+        const [setting = ''] = pair.split('=', 1);
+        take(pair.includes('=') ? setting : '', pair.slice(setting.length + 1), `"${setting}" of x-policy`);
+      }
     } else {
-      const setting = settingOf.get(name);
-      if (setting) {
-        // the "=" of policy.conf marks the server's own value
-        const text = value.startsWith('=') ? value.slice(1) : value;
-        policy[setting] = seen.includes(setting) ? narrow(setting, policy[setting], text) : text;
-        seen.push(setting);
-      } else if (name.startsWith('x-policy-')) policy.unknown ||= name;
+      take(name.slice('x-policy-'.length).replaceAll('-', '_'), value, name);
     }
   }
-  return { policy, authorization, requestId };
+  return policy;
+}
+
+function isSetting(name: string): name is PolicySetting {
+  return settings.has(name);
 }

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { listen } from '../http/listener.ts';
+import { createHttpServer, listen } from '../http/listener.ts';
 import { startChild, type Child } from './child.ts';
 import { demoApp } from './demo-app.ts';
 import type { LocalSettings } from './settings.ts';
@@ -98,7 +98,7 @@ async function start(
   );
 
   if (settings.appUpstream === undefined) {
-    const app = await listen({ kind: 'unix', path: join(runDir, 'app.sock') }, demoApp);
+    const app = await listen({ kind: 'unix', path: join(runDir, 'app.sock') }, createHttpServer(demoApp));
     started.push(app.close);
   }
 

@@ -61,10 +61,10 @@ test('nginx words every reason for a denial as the gateway does', () => {
 suite('the settings of a policy', () => {
   const nginx = (file: string) => readFileSync(join(root, 'nginx', file), 'utf8');
   const headerOf = (setting: string) => `x-policy-${setting.replaceAll('_', '-')}`;
-  const headersIn = (file: string, value: string) =>
-    [...nginx(file).matchAll(/^proxy_set_header (X-Policy-\S+)\s+(\S+);$/gm)]
-      .filter(([, , written = '']) => (value === '""' ? written === value : written.startsWith(value)))
-      .map(([, header = '', written = '']) => [header.toLowerCase(), written]);
+  const headersIn = (file: string) =>
+    [...nginx(file).matchAll(/^proxy_set_header (X-Policy\S*)\s+"";$/gm)].map(([, header = '']) =>
+      header.toLowerCase(),
+    );
 
   test('are all in default.conf, as maps by server name', () => {
     const maps = [...nginx('conf.d/default.conf').matchAll(/^map \$server_name \$(\w+)/gm)].map(([, name]) => name);
@@ -72,17 +72,12 @@ suite('the settings of a policy', () => {
   });
 
   test('are all handed to the gateway, each under its own name', () => {
-    assert.deepEqual(
-      headersIn('snippets/policy.conf', '"=$'),
-      policySettings.map((setting) => [headerOf(setting), `"=$${setting}"`]),
-    );
+    const line = /^proxy_set_header X-Policy "(.*)";$/m.exec(nginx('snippets/policy.conf'))?.[1];
+    assert.equal(line, policySettings.map((setting) => `${setting}=$${setting}`).join('\\t'));
   });
 
   test('reach no application as headers', () => {
-    assert.deepEqual(
-      headersIn('snippets/proxy.conf', '""'),
-      policySettings.map((setting) => [headerOf(setting), '""']),
-    );
+    assert.deepEqual(headersIn('snippets/proxy.conf'), ['x-policy', ...policySettings.map(headerOf)]);
   });
 
   test('are all documented', () => {

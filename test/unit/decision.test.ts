@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { createServer } from 'node:http';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { createAuthenticator, type Authenticate } from '../../src/auth/authenticator.ts';
 import { createPolicyCompiler, nothingSet } from '../../src/auth/policy.ts';
 import { createDecisionHandler } from '../../src/http/decision-listener.ts';
+import { createDecisionServer } from '../../src/http/decision-server.ts';
+import { listen } from '../../src/http/listener.ts';
 import { createLog } from '../../src/log.ts';
 import { root } from '../support/stack.ts';
 
@@ -22,12 +22,11 @@ suite('a decision', () => {
       () => Promise.reject(new Error('a fault')),
     ];
     for (const authenticate of faults) {
-      const server = createServer(createDecisionHandler({ authenticate, compilePolicy, log })).listen(0, '127.0.0.1');
-      await once(server, 'listening');
-      const { port } = server.address() as { port: number };
-      const response = await fetch(`http://127.0.0.1:${port}/decision`);
+      const server = createDecisionServer(createDecisionHandler({ authenticate, compilePolicy, log }));
+      const { address, close } = await listen({ kind: 'tcp', host: '127.0.0.1', port: 0 }, server);
+      const response = await fetch(`http://${address}/decision`);
       assert.deepEqual([response.status, await response.text()], [503, '']);
-      server.close();
+      await close();
     }
   });
 

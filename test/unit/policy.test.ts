@@ -7,7 +7,7 @@ import {
   type PolicySetting,
   type PolicySource,
 } from '../../src/auth/policy.ts';
-import { readGatewayHeaders } from '../../src/http/request-headers.ts';
+import { readGatewayHeaders, readPolicy } from '../../src/http/request-headers.ts';
 
 const compilePolicy = createPolicyCompiler({ allowInsecureHttp: false });
 const source = (settings: Partial<Record<PolicySetting, string>>): PolicySource => ({ ...nothingSet, ...settings });
@@ -65,11 +65,14 @@ suite('the headers from nginx', () => {
 
   const twice = (setting: string, first: string, second: string) =>
     compilePolicy(
-      readGatewayHeaders(
-        ['X-Policy-Open-Id-Connect-Enabled', 'on']
-          .concat('X-Policy-Oidc-Discovery', 'https://issuer.example', 'X-Policy-Oidc-Audience', 'api')
-          .concat(`X-Policy-${setting}`, first, `x-policy-${setting.toLowerCase()}`, second),
-      ).policy,
+      readPolicy(
+        readGatewayHeaders(
+          ['X-Policy-Open-Id-Connect-Enabled', 'on']
+            .concat('X-Policy-Oidc-Discovery', 'https://issuer.example', 'X-Policy-Oidc-Audience', 'api')
+            .concat('X-Policy', `${setting.toLowerCase().replaceAll('-', '_')}=${first}`)
+            .concat(`x-policy-${setting.toLowerCase()}`, second),
+        ).policyLines,
+      ),
     );
 
   test('that come twice narrow what is accepted', () => {
@@ -79,14 +82,14 @@ suite('the headers from nginx', () => {
     assert.equal(twice('Require-Admin', 'off', 'on').requireAdmin, true);
     assert.equal(twice('Require-Admin', 'on', 'off').requireAdmin, true);
     assert.equal(twice('Oidc-Ssl-Verify', 'no', 'yes').tokens?.issuer.verifyCertificate, true);
-    assert.equal(twice('Oidc-Ssl-Verify', '=', 'no').tokens?.issuer.verifyCertificate, true);
-    assert.equal(twice('Api-Keys-Enabled', '=', 'on').apiKeysEnabled, false);
-    assert.equal(twice('Api-Keys-Enabled', '=on', 'on').apiKeysEnabled, true);
-    assert.deepEqual(twice('Oidc-Algorithms', '=', 'RS256').tokens?.algorithms, ['RS256']);
-    assert.deepEqual(twice('Oidc-Algorithms', '=RS256 ES256', 'ES256 PS256').tokens?.algorithms, ['ES256']);
-    assert.equal(twice('Oidc-Max-Lifetime', '=24h', '5m').tokens?.maxLifetime, 300);
-    assert.equal(twice('Oidc-Max-Lifetime', '=', '48h').tokens?.maxLifetime, 86_400);
-    assert.equal(twice('Oidc-Clock-Tolerance', '=0', '5m').tokens?.clockTolerance, 0);
+    assert.equal(twice('Oidc-Ssl-Verify', '', 'no').tokens?.issuer.verifyCertificate, true);
+    assert.equal(twice('Api-Keys-Enabled', '', 'on').apiKeysEnabled, false);
+    assert.equal(twice('Api-Keys-Enabled', 'on', 'on').apiKeysEnabled, true);
+    assert.deepEqual(twice('Oidc-Algorithms', '', 'RS256').tokens?.algorithms, ['RS256']);
+    assert.deepEqual(twice('Oidc-Algorithms', 'RS256 ES256', 'ES256 PS256').tokens?.algorithms, ['ES256']);
+    assert.equal(twice('Oidc-Max-Lifetime', '24h', '5m').tokens?.maxLifetime, 300);
+    assert.equal(twice('Oidc-Max-Lifetime', '', '48h').tokens?.maxLifetime, 86_400);
+    assert.equal(twice('Oidc-Clock-Tolerance', '0', '5m').tokens?.clockTolerance, 0);
     assert.deepEqual(twice('Oidc-Required-Scopes', 'a', 'b').tokens?.requiredScopes, ['a', 'b']);
     assert.equal(twice('Oidc-Required-Claims', 'a=1', 'b=2').tokens?.requiredClaims.length, 2);
   });
@@ -115,9 +118,22 @@ suite('the headers from nginx', () => {
       'X-Policy-Require-Admins',
       'on',
     ];
-    const policy = compilePolicy(readGatewayHeaders(all).policy);
+    const policy = compilePolicy(readPolicy(readGatewayHeaders(all).policyLines));
     assert.deepEqual([policy.apiKeysEnabled, policy.openIdConnectEnabled, policy.challenge], [false, false, '']);
     assert.match(policy.problems.join(), /x-policy-require-admins is not a setting/);
+  });
+
+  for (const line of ['api_keys_enabled=on\trequire_admins=on', 'api_keys_enabled=on\trequire_admin', 'on', '']) {
+    test(`switch everything off when the line of the server is ${JSON.stringify(line)}`, () => {
+      const policy = compilePolicy(readPolicy(`X-Policy:${line}`));
+      assert.equal(policy.challenge, '');
+      assert.match(policy.problems.join(), /of x-policy is not a setting/);
+    });
+  }
+
+  test('narrow a setting that a tab in a value brings along', () => {
+    const policy = compilePolicy(readPolicy('x-policy:api_keys_enabled=off\toidc_issuer=x\tapi_keys_enabled=on'));
+    assert.equal(policy.apiKeysEnabled, false);
   });
 
   test('make another policy whenever one of them is another', () => {
