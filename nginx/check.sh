@@ -124,13 +124,22 @@ find_mistakes() {
         print at ": " part[2] " is not a setting; snippets/policy.conf has the names of all."
       } else if (name == "auth_request" && server_depth && part[2] != "off" && part[2] != "/_apigw/decision") {
         question_at = at
+      } else if (name == "set" && part[2] ~ /^\$(is_)?decision_/ && file !~ /\/snippets\/decision-cache\.conf$/) {
+        print at ": \"set " part[2] "\" could have nginx answer by what nobody vouches for; include" \
+          " snippets/decision-cache.conf instead."
       } else if (name == "include" && part[2] == "snippets/strict-paths.conf") is_strict = 1
+      else if (name == "include" && part[2] == "snippets/gateway.conf") has_question = depth == server_depth
+      else if (name == "include" && part[2] ~ /snippets\/decision-cache\.conf$/) {
+        if (!server_depth || depth != server_depth || !has_question)
+          print at ": snippets/decision-cache.conf belongs into a server block, after snippets/gateway.conf."
+        cache_at = at
+      } else if (name == "proxy_cache_path" && file ~ /\/runtime\/http\.conf$/) has_cache = 1
       words = 0
     }
     function block(name) {
       if (name == "server" && words == 1) {
         server_depth = depth
-        has_name = is_strict = 0
+        has_name = is_strict = has_question = 0
         question_at = ""
       } else if (name == "map" && is_setting[part[3]]) {
         if (part[2] == "$server_name") { map = part[3]; map_depth = depth }
@@ -157,6 +166,8 @@ find_mistakes() {
           " snippets/strict-paths.conf: \"/x/..;/admin/\" may be one path to nginx and another to the application."
     }
     END {
+      if (cache_at != "" && !has_cache)
+        print cache_at ": snippets/decision-cache.conf must be included in conf.d/*.conf itself."
       for (i = 1; i <= keys; i++) if (!(tolower(key[i]) in is_server))
         print key_at[i] ": " key_of[i] " has a line for \"" key[i] "\", which is not the first server_name of any server" \
           " (without a leading dot), so it never counts."

@@ -23,7 +23,7 @@ accepting() {
 exec 9>"${APIGW_PREFIX:?}/reload.lock"
 flock 9
 
-"$scripts/stage.sh" || keep
+"$scripts/stage.sh" running || keep
 "$scripts/check.sh" || keep
 master=$(cat "$APIGW_PREFIX/nginx.pid")
 before=" $(accepting | tr '\n' ' ')"

@@ -9,6 +9,8 @@
 #   APIGW_TLS_DIR       where a self-signed certificate is kept                                 ($APIGW_PREFIX/tls)
 #   APIGW_SOCKET_DIR    where the gateway's sockets are                                         (/run/apigw)
 #   APIGW_LOG_DIR       where nginx writes its logs                                             ($APIGW_PREFIX/logs)
+#   APIGW_CACHE_DIR     a directory in memory (tmpfs) for nginx's decision cache alone, emptied at every start
+#                                          ($APIGW_PREFIX/decisions if that is in memory, else one in /dev/shm)
 #   APIGW_APP_UPSTREAM  the application: host:port or unix:/path                                (app:8000)
 #   APIGW_HTTP_PORT, APIGW_HTTPS_PORT                                                           (80, 443)
 #   APIGW_PUBLIC_HTTPS_PORT  the port that clients see, for the redirect                        ($APIGW_HTTPS_PORT)
@@ -19,6 +21,10 @@
 set -eu
 umask 022
 
+# reload.sh says so: what nginx has in use stays
+is_running=
+[ "${1:-}" != running ] || is_running=1
+
 shipped=$(cd "$(dirname "$0")" && pwd)
 prefix=${APIGW_PREFIX:?}
 next=$prefix/next
@@ -26,6 +32,7 @@ operator=${APIGW_CONFIG_DIR:-}
 tls=${APIGW_TLS_DIR:-$prefix/tls}
 sockets=${APIGW_SOCKET_DIR:-/run/apigw}
 logs=${APIGW_LOG_DIR:-$prefix/logs}
+cache=${APIGW_CACHE_DIR:-}
 upstream=${APIGW_APP_UPSTREAM:-app:8000}
 http_port=${APIGW_HTTP_PORT:-80}
 https_port=${APIGW_HTTPS_PORT:-443}
@@ -49,6 +56,8 @@ check_values() {
   check_characters APIGW_HOSTNAME "$host"
   check_characters APIGW_RESOLVER "$resolver"
   check_characters APIGW_WORKER_USER "${APIGW_WORKER_USER:-}"
+  check_characters APIGW_CACHE_DIR "$cache"
+  case $cache in '' | /*) ;; *) die "APIGW_CACHE_DIR is \"$cache\"; allowed: an absolute path" ;; esac
   { is_plain "$upstream" && printf '%s' "$upstream" |
     grep -Eqx '[A-Za-z0-9._-]+:[0-9]{1,5}|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}|unix:/[A-Za-z0-9._/-]+'; } ||
     die "APIGW_APP_UPSTREAM is \"$upstream\"; allowed: host:port, [address]:port or unix:/path"
@@ -212,6 +221,43 @@ make_certificate() {
   mv "$tls/nginx.crt.new" "$tls/nginx.crt"
 }
 
+# What nginx keeps has credentials in it: in memory, for nginx alone, and gone at every start. A reload keeps it.
+prepare_cache() {
+  is_cached=
+  if grep -Eqs '^([^#]*[;{[:space:]])?include[[:space:]]+["'\'']?snippets/decision-cache\.conf' "$next"/conf.d/*.conf; then is_cached=1; fi
+  if [ -z "$cache" ]; then
+    cache=$prefix/decisions
+    is_in_memory "$cache" || cache=/dev/shm/apigw-decisions-$(id -u)-$(printf '%s' "$prefix" | cksum | cut -d ' ' -f 1)
+  fi
+  if [ "$is_running" ] && grep -qs '^proxy_cache_path' "$prefix/current/runtime/http.conf"; then return; fi
+  empty_cache
+  [ -n "$is_cached" ] || return 0
+  is_in_memory "$cache" || die "nginx's decision cache has credentials in it and must be in memory, but $cache is not on a tmpfs; name a directory in APIGW_CACHE_DIR that is"
+  mkdir -p "$(dirname "$cache")"
+  # not -p: whoever was there first could read it
+  [ -d "$cache" ] || mkdir -m 0700 "$cache" || die "$cache cannot be made"
+  [ "$(stat -c %u "$cache")" = "$(id -u)" ] || [ "$(stat -c %U "$cache")" = "$(worker_user | cut -d ' ' -f 1)" ] ||
+    die "APIGW_CACHE_DIR: $cache belongs to somebody else"
+  chmod 0700 "$cache"
+  say "nginx keeps decisions in $cache"
+}
+
+is_in_memory() {
+  there=$1
+  while [ ! -e "$there" ]; do there=$(dirname "$there"); done
+  case $(stat -f -c %T "$there") in tmpfs | ramfs) ;; *) return 1 ;; esac
+}
+
+# Takes away what nginx has made there and nothing else: the setting may name another directory by mistake.
+empty_cache() {
+  [ -e "$cache" ] || [ -h "$cache" ] || return 0
+  { [ -d "$cache" ] && [ ! -h "$cache" ]; } || die "APIGW_CACHE_DIR: $cache is no directory"
+  rm -rf "$cache"/[0-9a-f] || die "APIGW_CACHE_DIR: $cache cannot be emptied by $(id -un)"
+  # one that something is mounted on stays
+  rmdir "$cache" 2>/dev/null || [ -z "$(ls -A "$cache")" ] ||
+    die "APIGW_CACHE_DIR: $cache has files of something else in it; name a directory for the cache alone"
+}
+
 nginx_version() {
   "$nginx" -v 2>&1 | sed -n 's|^nginx version: [^/]*/\([0-9.]*\).*|\1|p'
 }
@@ -242,6 +288,10 @@ write_runtime() {
   {
     # shellcheck disable=SC2016 # nginx's variable
     printf 'map "" $https_port {\n  default "%s";\n}\n' "$([ "$public_https_port" = 443 ] || echo ":$public_https_port")"
+    # shellcheck disable=SC2016 # nginx's variable
+    printf 'map "" $decision_vouchers {\n  default "%s";\n}\n' "$sockets/decision-cache"
+    # some 8,000 entries, each of a page of memory or two
+    [ -z "$is_cached" ] || echo "proxy_cache_path $cache levels=1:2 use_temp_path=off keys_zone=apigw_decisions:1m max_size=64m inactive=10s;"
     for name in gateway management; do
       socket=decision
       [ "$name" = gateway ] || socket=management
@@ -300,4 +350,5 @@ check_values
 check_nginx
 lay_out
 provide_certificate
+prepare_cache
 write_runtime

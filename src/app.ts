@@ -1,3 +1,4 @@
+import { dirname, join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { createTokenVerifier } from './auth/access-token.ts';
 import { createAuthenticator, type KeyRecord } from './auth/authenticator.ts';
@@ -6,6 +7,7 @@ import type { ClientStore } from './clients/client-store.ts';
 import { createApiClients, type ApiClients } from './clients/api-clients.ts';
 import { createClientDirectory } from './clients/client-directory.ts';
 import type { Config, ListenAddress } from './config.ts';
+import { createDecisionCache } from './http/decision-cache.ts';
 import { createDecisionHandler } from './http/decision-listener.ts';
 import { createDecisionServer } from './http/decision-server.ts';
 import { createHttpServer, listen, type ClosableServer, type Listener } from './http/listener.ts';
@@ -49,22 +51,38 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
   const { database, store } = await openStore(config.databaseFile);
   opened.push(() => database.close());
   const directory = createClientDirectory({ store, monotonicNow });
+  const decisionCache = createDecisionCache({
+    directory: voucherDirectory(config.decisionListen),
+    now,
+    monotonicNow,
+    log,
+  });
+  const onChange = (id: number) => {
+    // what is decided from now on is decided on the new state; what nginx has kept from before goes with its voucher
+    directory.forget(id);
+    decisionCache.withdraw(id);
+  };
   const feed = await followChanges({
     database,
     monotonicNow,
-    onChange: directory.forget,
-    onReset: directory.forgetAll,
+    onChange,
+    onReset: () => {
+      directory.forgetAll();
+      decisionCache.withdrawAll();
+    },
     onConfirmed: directory.confirm,
     onLost: (cause) => {
+      decisionCache.suspend();
       log.error({ err: cause }, 'the database does not answer; API clients are remembered for 5 s at most');
     },
     onRecovered: () => {
+      decisionCache.resume();
       log.info('the database answers again');
     },
   });
   opened.push(() => feed.stop());
 
-  const clients = createApiClients({ store, now, onChange: directory.forget });
+  const clients = createApiClients({ store, now, onChange });
   const onKeyUsed = createFirstUseRecorder(store, now, log);
   const issuers = createIssuers({
     monotonicNow,
@@ -75,6 +93,7 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
       if (keys > 0) log.info({ discovery, issuer, keys }, 'the keys of the issuer are here');
       else log.warn({ discovery, issuer }, 'the issuer has no key that can be used, so none of its tokens is accepted');
     },
+    onKeysChanged: decisionCache.withdrawTokens,
     times: { staleLimit: config.staleKeysLifetime },
   });
   const compilePolicy = createPolicyCompiler({
@@ -125,6 +144,11 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
   opened.push(async () => {
     await Promise.all(listeners.map((listener) => listener.close()));
   });
+  // before the listeners, which finish what is under way: nothing of that is kept
+  opened.push(() => {
+    decisionCache.close();
+    return Promise.resolve();
+  });
   const open = async (address: ListenAddress, server: ClosableServer) => {
     const listener = await listen(address, server);
     listeners.push(listener);
@@ -135,7 +159,9 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
     store,
     decisionAddress: await open(
       config.decisionListen,
-      createDecisionServer(createDecisionHandler({ authenticate, compilePolicy, log })),
+      createDecisionServer(
+        createDecisionHandler({ authenticate, compilePolicy, log, cacheUntil: decisionCache.cacheUntil }),
+      ),
     ),
     managementAddress: await open(
       config.managementListen,
@@ -144,6 +170,11 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
       }),
     ),
   };
+}
+
+/** Beside the socket, where nginx looks for it; over TCP nginx may be on another machine. */
+function voucherDirectory(address: ListenAddress): string | undefined {
+  return address.kind === 'unix' ? join(dirname(address.path), 'decision-cache') : undefined;
 }
 
 /**

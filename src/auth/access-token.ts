@@ -38,6 +38,8 @@ export interface VerifiedToken {
   readonly clientName: string | undefined;
   /** The token is good, but lacks what this location requires. */
   readonly lacks: DenialReason | undefined;
+  /** Its `exp`, in milliseconds since the epoch. */
+  readonly expiresAt: number;
 }
 
 export interface RejectedToken {
@@ -224,7 +226,14 @@ function judge(
   if (named === undefined) return reject('no_client_id_claim');
   const clientId = policy.clientIdPrefix + named;
   const clientName = asLine(findClaim(claims, policy.clientNameClaim));
-  return { outcome: 'verified', kid, clientId, clientName, lacks: findLack(policy, claims) };
+  return {
+    outcome: 'verified',
+    kid,
+    clientId,
+    clientName,
+    lacks: findLack(policy, claims),
+    expiresAt: (exp ?? 0) * 1_000,
+  };
 }
 
 /** ID tokens (OpenID Connect Core 2, 3.3.2.11), logout tokens (Back-Channel Logout 2.4), and how issuers mark theirs. */

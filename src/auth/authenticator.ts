@@ -59,7 +59,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticate
     if (match.expiresAt !== null && match.expiresAt <= now()) return unauthenticated('key_expired');
     if (!client.isEnabled) return forbidden('client_disabled');
     onKeyUsed(match);
-    return grant(policy, client.principal);
+    return grant(policy, client.principal, match.expiresAt);
   }
 
   function authenticateKey(policy: Policy, credential: ApiKeyCredential): Decision | Promise<Decision> {
@@ -93,7 +93,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticate
           if (!found) return forbidden('unknown_client', trace);
           if (!found.isEnabled) return forbidden('client_disabled', trace);
           const clientName = outcome.clientName ?? found.principal.clientName;
-          return grant(policy, { ...found.principal, clientName, method: 'jwt' });
+          return grant(policy, { ...found.principal, clientName, method: 'jwt' }, outcome.expiresAt);
         };
         return client instanceof Promise ? client.then(decide, storeUnavailable) : decide(client);
       }
@@ -118,8 +118,10 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticate
   };
 }
 
-function grant({ requireAdmin }: Policy, principal: Principal): Decision {
-  return requireAdmin && !principal.isAdmin ? forbidden('admin_required') : { outcome: 'granted', principal };
+function grant({ requireAdmin }: Policy, principal: Principal, expiresAt: number | null): Decision {
+  return requireAdmin && !principal.isAdmin
+    ? forbidden('admin_required')
+    : { outcome: 'granted', principal, expiresAt };
 }
 
 function storeUnavailable(cause: unknown): Decision {

@@ -53,9 +53,16 @@ export const denialDetails = {
 /** Reason codes of denials. Public and stable: nginx's problem bodies, logs and documents name them. */
 export type DenialReason = keyof typeof denialDetails;
 
+export interface Granted {
+  readonly outcome: 'granted';
+  readonly principal: Principal;
+  /** When the credential ends, in milliseconds since the epoch; null when it does not. */
+  readonly expiresAt: number | null;
+}
+
 /** The answer to one request. Only `granted` carries a principal. */
 export type Decision =
-  | { readonly outcome: 'granted'; readonly principal: Principal }
+  | Granted
   | { readonly outcome: 'unauthenticated'; readonly reason: DenialReason; readonly token?: TokenTrace }
   | { readonly outcome: 'forbidden'; readonly reason: DenialReason; readonly token?: TokenTrace }
   | { readonly outcome: 'unavailable'; readonly reason: DenialReason; readonly cause: unknown };

@@ -1,26 +1,42 @@
 import { LRUCache } from 'lru-cache';
 import type { Authenticate } from '../auth/authenticator.ts';
-import type { Decision, Principal } from '../auth/decision.ts';
+import type { Decision, Granted, Principal } from '../auth/decision.ts';
 import { encodeHeaderValue } from '../auth/header-value.ts';
 import { challengeOf, scopeChallengeOf, tokenErrorOf } from '../auth/challenge.ts';
 import type { CompilePolicy, Policy } from '../auth/policy.ts';
 import type { Logger } from '../log.ts';
 import type { AnswerDecision } from './decision-server.ts';
 import { logDenial } from './log-denial.ts';
+import type { RequestHead } from './request-head.ts';
 import { readPolicy } from './request-headers.ts';
 
 export interface DecisionListenerOptions {
   readonly authenticate: Authenticate;
   readonly compilePolicy: CompilePolicy;
   readonly log: Logger;
+  /** Until when nginx may keep a grant, in seconds since the epoch; 0 for not at all. Called when nginx could keep it. */
+  readonly cacheUntil?: (granted: Granted) => number;
 }
 
 /**
  * The answer to nginx's `auth_request`: 204 with the identity, or 401, 403, 503 with a reason; never a body, which
  * would cost nginx the connection. It knows one path and no exemptions.
  */
-export function createDecisionHandler({ authenticate, compilePolicy, log }: DecisionListenerOptions): AnswerDecision {
+export function createDecisionHandler(options: DecisionListenerOptions): AnswerDecision {
+  const { authenticate, compilePolicy, log, cacheUntil = () => 0 } = options;
   const findPolicy = rememberPolicies(compilePolicy);
+
+  function answerTo(decision: Decision, policy: Policy, { requestId, hasCache }: RequestHead): string {
+    const text = answer(decision, policy, requestId, log);
+    // in the tick of the answer: a change that comes later withdraws what is promised here
+    return hasCache ? text.replace('\r\n', `\r\nX-Accel-Expires: ${expiryOf(decision)}\r\n`) : text;
+  }
+
+  /** A point in time, not a span: an answer that nginx reads late is not kept for longer. */
+  function expiryOf(decision: Decision): string {
+    const until = decision.outcome === 'granted' ? cacheUntil(decision) : 0;
+    return until === 0 ? '0' : `@${until}`;
+  }
 
   /** A fault of ours is no decision. */
   function fail(error: unknown): string {
@@ -28,13 +44,13 @@ export function createDecisionHandler({ authenticate, compilePolicy, log }: Deci
     return message('503 Service Unavailable', []);
   }
 
-  return ({ target, policyLines, authorization, requestId }) => {
-    if (target !== '/decision') return message('404 Not Found', []);
+  return (request) => {
+    if (request.target !== '/decision') return message('404 Not Found', []);
     try {
-      const policy = findPolicy(policyLines);
-      const decision = authenticate(policy, authorization);
-      if (!(decision instanceof Promise)) return answer(decision, policy, requestId, log);
-      return decision.then((settled) => answer(settled, policy, requestId, log)).catch(fail);
+      const policy = findPolicy(request.policyLines);
+      const decision = authenticate(policy, request.authorization);
+      if (!(decision instanceof Promise)) return answerTo(decision, policy, request);
+      return decision.then((settled) => answerTo(settled, policy, request)).catch(fail);
     } catch (error) {
       return fail(error);
     }

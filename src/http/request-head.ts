@@ -5,6 +5,8 @@ export interface RequestHead extends GatewayHeaders {
   readonly target: string;
   /** Whether the client wants no further answer on this connection. */
   readonly isLast: boolean;
+  /** Whether nginx can keep the answer to this question: snippets/decision-cache.conf. */
+  readonly hasCache: boolean;
 }
 
 /** Neither visible, nor obs-text, nor white space, nor part of a line end; or half a line end: RFC 9110 5.5, RFC 9112 2.2. */
@@ -30,6 +32,7 @@ export function parseRequestHead(head: string): RequestHead | undefined {
   let requestId = '';
   let hosts = 0;
   let isLast = false;
+  let hasCache = false;
   while (end < head.length) {
     const start = end + 2;
     end = endOfLine(head, start);
@@ -57,6 +60,9 @@ export function parseRequestHead(head: string): RequestHead | undefined {
       case 'connection':
         isLast ||= /(?:^|[ \t,])close(?:[ \t,]|$)/i.test(valueOf(head, colon, end));
         break;
+      case 'x-decision-cache':
+        hasCache = valueOf(head, colon, end) === 'on';
+        break;
       case 'content-length':
         if (valueOf(head, colon, end) !== '0') return undefined;
         break;
@@ -67,7 +73,7 @@ export function parseRequestHead(head: string): RequestHead | undefined {
         return undefined;
     }
   }
-  return hosts === 1 ? { target, policyLines, authorization, requestId, isLast } : undefined;
+  return hosts === 1 ? { target, policyLines, authorization, requestId, isLast, hasCache } : undefined;
 }
 
 function endOfLine(head: string, from: number): number {

@@ -12,6 +12,8 @@ export interface LocalSettings {
   readonly configDir: string | undefined;
   /** host:port of the application; undefined for the demonstration application. */
   readonly appUpstream: string | undefined;
+  /** For nginx's decision cache; undefined for a directory that is gone at the end. */
+  readonly cacheDir: string | undefined;
   /** For the gateway's process. */
   readonly gatewayEnv: Environment;
   /**
@@ -35,6 +37,7 @@ export const localSettings = [
   'APIGW_NGINX',
   'APIGW_HOSTNAME',
   'APIGW_PUBLIC_HTTPS_PORT',
+  'APIGW_CACHE_DIR',
 ] as const;
 
 /** Those of them that nginx/stage.sh alone understands, and checks. */
@@ -95,6 +98,7 @@ export function readLocalSettings(env: Environment, root: string, isRoot: boolea
     stateDir,
     configDir: env['APIGW_CONFIG_DIR'] ? resolve(root, env['APIGW_CONFIG_DIR']) : undefined,
     appUpstream: env['APIGW_APP_UPSTREAM'] || undefined,
+    cacheDir: env['APIGW_CACHE_DIR'] || undefined,
     gatewayEnv: given,
     runParent: isRoot ? '/run' : shortEnough(stateDir) ? stateDir : tmpdir(),
     nginx: env['APIGW_NGINX'] || 'nginx',

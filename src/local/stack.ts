@@ -8,6 +8,7 @@ import type { Writable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { createHttpServer, listen } from '../http/listener.ts';
+import { chooseCacheDir, removeCacheDir } from './cache-dir.ts';
 import { startChild, type Child } from './child.ts';
 import { demoApp } from './demo-app.ts';
 import type { LocalSettings } from './settings.ts';
@@ -30,6 +31,8 @@ export interface Stack {
   readonly nginx: Child;
   readonly runDir: string;
   readonly logDir: string;
+  /** Of nginx's decision cache; there only when a server has one. */
+  readonly cacheDir: string;
   /**
    * Has nginx read its configuration again. What is under way goes on as it began.
    *
@@ -74,6 +77,10 @@ async function start(
   const { runDir } = state;
   const logDir = join(stateDir, 'logs');
   const prefix = join(runDir, 'nginx');
+  const cacheDir = settings.cacheDir ?? chooseCacheDir(prefix, runDir, stateDir);
+  started.push(() => {
+    removeCacheDir(cacheDir);
+  });
 
   const baseEnv = withoutSettings(env);
   const nginxEnv = {
@@ -83,6 +90,7 @@ async function start(
     APIGW_TLS_DIR: join(stateDir, 'tls'),
     APIGW_SOCKET_DIR: runDir,
     APIGW_LOG_DIR: logDir,
+    APIGW_CACHE_DIR: cacheDir,
     APIGW_APP_UPSTREAM: settings.appUpstream ?? `unix:${join(runDir, 'app.sock')}`,
     APIGW_HTTP_PORT: String(httpPort),
     APIGW_HTTPS_PORT: String(httpsPort),
@@ -144,7 +152,7 @@ async function start(
   // whatever it says: the gateway has then seen the policy of the first server, and logs what is wrong with it
   const readyz = { host: '127.0.0.1', port: httpsPort, path: '/readyz', rejectUnauthorized: false };
   await answers(readyz, httpsRequest);
-  return { gateway, nginx, runDir, logDir, reload: () => script('reload.sh') };
+  return { gateway, nginx, runDir, logDir, cacheDir, reload: () => script('reload.sh') };
 }
 
 /** Each process gets our settings by name, and only those that are its own. */

@@ -6,6 +6,8 @@ export interface IssuersOptions {
   readonly monotonicNow: () => number;
   readonly onFailure: (discovery: string, message: string) => void;
   readonly onLoaded: (discovery: string, issuer: string, keys: number) => void;
+  /** Called whenever keys have come, before they are used: a token may not be good any more. */
+  readonly onKeysChanged?: () => void;
   readonly times?: Partial<IssuerTimes>;
 }
 
@@ -18,7 +20,7 @@ export interface Issuers {
 /** As many as there are policies. */
 const capacity = 256;
 
-export function createIssuers({ monotonicNow, onFailure, onLoaded, times }: IssuersOptions): Issuers {
+export function createIssuers({ monotonicNow, onFailure, onLoaded, onKeysChanged, times }: IssuersOptions): Issuers {
   const issuers = new LRUCache<string, Issuer>({ max: capacity });
   // counted for all of them together: an issuer that was forgotten does not begin again at one
   let version = 0;
@@ -29,7 +31,10 @@ export function createIssuers({ monotonicNow, onFailure, onLoaded, times }: Issu
       const issuer = createIssuer({
         policy,
         monotonicNow,
-        nextVersion: () => ++version,
+        nextVersion: () => {
+          onKeysChanged?.();
+          return ++version;
+        },
         onFailure: (message) => {
           onFailure(policy.discovery, message);
         },

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { makeTempDir, root } from '../support/stack.ts';
@@ -34,6 +34,9 @@ suite('the shipped nginx files', () => {
     assert.equal(stdout, '');
     assert.equal(status, 0, stderr);
     assert.doesNotMatch(stderr, /warn|emerg|error/);
+    // no snippet, no cache
+    assert.doesNotMatch(readFileSync(join(prefix, 'current/runtime/http.conf'), 'utf8'), /proxy_cache_path/);
+    assert.equal(existsSync(join(prefix, 'decisions')), false);
     // the form that this version wants
     const version = execFileSync('sh', ['-c', `"${nginx}" -v 2>&1`], { encoding: 'utf8' });
     const [, minor] = /nginx\/1\.([0-9]+)/.exec(version) ?? [];
@@ -58,12 +61,16 @@ suite('the shipped nginx files', () => {
     assert.match(read('snippets/gateway.conf'), /^auth_request \/_apigw\/decision;$/m);
   });
 
-  test('let no cache answer the question, and no answer of before stand for a redirected request', () => {
+  test('let no cache but ours answer the question, and no answer of before stand for a redirected request', () => {
     const decision = withoutComments(read('snippets/decision.conf'));
-    for (const directive of ['proxy_cache off;', 'proxy_store off;', 'proxy_pass_request_body    off;']) {
+    for (const directive of [
+      'proxy_cache     $decision_cache;',
+      'proxy_store off;',
+      'proxy_pass_request_body    off;',
+    ]) {
       assert.ok(decision.includes(directive), directive);
     }
-    assert.match(decision, /proxy_ignore_headers X-Accel-Redirect X-Accel-Expires Cache-Control Expires/);
+    assert.match(decision, /proxy_ignore_headers X-Accel-Redirect Cache-Control Expires/);
     assert.match(withoutComments(read('snippets/http.conf')), /map \$auth_decision \$if_granted \{\s+volatile;/);
     // a change is not made twice because its answer was lost
     assert.match(withoutComments(read('snippets/management.conf')), /proxy_next_upstream {3}error;/);

@@ -41,6 +41,7 @@ suite('the head of a question', () => {
       authorization: 'apk 1.x',
       requestId: 'abc',
       isLast: false,
+      hasCache: false,
     });
   });
 

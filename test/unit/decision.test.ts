@@ -41,6 +41,7 @@ suite('a decision', () => {
         clientId: 'x',
         clientName: undefined,
         lacks: undefined,
+        expiresAt: 0,
       }),
       now: () => 0,
       onKeyUsed: () => undefined,
