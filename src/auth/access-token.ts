@@ -1,19 +1,21 @@
 import { hash, type KeyObject } from 'node:crypto';
-import { errors, jwtVerify, type JWTPayload } from 'jose';
 import { LRUCache } from 'lru-cache';
 import { asLine, findClaim, meets, scopesOf, type Claims } from './claims.ts';
 import type { DenialReason } from './decision.ts';
 import type { IssuerPolicy, TokenPolicy } from './policy.ts';
+import { findFault } from './registered-claims.ts';
+import { isSignedBy, type IsSignedBy } from './signature.ts';
 import { parseStrictObject } from './strict-json.ts';
+import { createTurns } from './turns.ts';
 
 /** Keys of one issuer, as verification needs them. */
 export interface Keys {
   /**
    * Public keys that a token with this algorithm and key id may have been signed with; with `refusedBy`, only such as
-   * are newer than that version, which did not verify the token. Never rejects.
+   * are newer than that version, which did not verify the token. At once unless the issuer must be asked; never rejects.
    */
-  readonly lookUp: (alg: string, kid: string | undefined, refusedBy?: number) => Promise<KeyLookup>;
-  /** Changes whenever the keys do; undefined while there are none to rely on. */
+  readonly lookUp: (alg: string, kid: string | undefined, refusedBy?: number) => KeyLookup | Promise<KeyLookup>;
+  /** Changes when the keys do; undefined while there are none to rely on. */
   readonly version: () => number | undefined;
 }
 
@@ -48,7 +50,12 @@ export interface RejectedToken {
   readonly kid: string | undefined;
 }
 
-export type TokenOutcome = VerifiedToken | RejectedToken | { readonly outcome: 'unavailable'; readonly cause: string };
+export interface UnavailableToken {
+  readonly outcome: 'unavailable';
+  readonly cause: string;
+}
+
+export type TokenOutcome = VerifiedToken | RejectedToken | UnavailableToken;
 
 export interface TokenVerifierOptions {
   readonly findKeys: (issuer: IssuerPolicy) => Keys;
@@ -56,6 +63,8 @@ export interface TokenVerifierOptions {
   readonly now: () => number;
   /** Bytes, about, that verified tokens may take. */
   readonly capacity?: number;
+  /** node:crypto's; a test counts its calls. */
+  readonly isSignedBy?: IsSignedBy;
   /** Counted up with every token. */
   readonly counts?: TokenCounts;
 }
@@ -76,73 +85,110 @@ interface Remembered {
   readonly until: number;
 }
 
+interface UnderWay {
+  readonly outcome: Promise<TokenOutcome>;
+  /** Of the keys when it began. */
+  readonly version: number | undefined;
+}
+
 const maxLength = 16 * 1024;
 /** Milliseconds for which a verified token is remembered, at most until its `exp`. */
 const rememberFor = 60_000;
+/** Signatures that may wait to be verified: some 15 ms of work, and some 60 MB if each token is as large as may be. */
+const maxWaiting = 250;
 
 export function createTokenVerifier(options: TokenVerifierOptions): VerifyToken {
   const { findKeys, now, capacity = 32 * 1024 * 1024, counts } = options;
+  const findSigner = createSignerSearch(options.isSignedBy ?? isSignedBy);
+  const underWay = new Map<string, UnderWay>();
   const remembered = new LRUCache<string, Remembered>({
     maxSize: capacity,
     sizeCalculation: ({ verified: { clientId, clientName = '' } }) => 512 + 2 * (clientId.length + clientName.length),
   });
 
-  async function verify(policy: TokenPolicy, token: string, key: string, keys: Keys): Promise<TokenOutcome> {
-    const header = readHeader(token, policy);
-    if ('outcome' in header) return header;
-    const signed = await findSigned(policy, token, header, keys);
-    if ('outcome' in signed) return signed;
-    const verified = judge(policy, signed.payload, header.kid, now());
+  async function verify(policy: TokenPolicy, token: ReceivedToken, key: string, keys: Keys): Promise<TokenOutcome> {
+    const signer = await findSigner(token, keys);
+    if (signer.outcome !== 'found') return signer;
+    const verified = judge(policy, token, signer.issuer, now());
     if (verified.outcome === 'rejected') return verified;
-    const until = Math.min((signed.payload.exp ?? 0) * 1_000, now() + rememberFor);
-    remembered.set(key, { verified, version: signed.version, until });
+    const until = Math.min(Number(token.claims['exp']) * 1_000, now() + rememberFor);
+    remembered.set(key, { verified, version: signer.version, until });
     return verified;
   }
 
-  /** The claims, when one of the issuer's keys has signed them. */
-  async function findSigned(
-    policy: TokenPolicy,
-    token: string,
-    { alg, kid }: Header,
-    keys: Keys,
-  ): Promise<{ readonly payload: JWTPayload; readonly version: number } | Exclude<TokenOutcome, VerifiedToken>> {
-    const reject = (reason: DenialReason): RejectedToken => ({ outcome: 'rejected', reason, kid });
-    const verifyWith = (found: KeysFound) => verifySignature(policy, token, found.issuer, found.keys, now());
-    let lookup = await keys.lookUp(alg, kid);
-    if (lookup.outcome === 'unavailable') return lookup;
-    if (lookup.outcome === 'unknown') return reject('unknown_signing_key');
-    let payload = await verifyWith(lookup);
-    if (payload === 'bad_signature') {
-      // an issuer may have new keys under the old id, or without one: ask once more
-      const newer = await keys.lookUp(alg, kid, lookup.version);
-      // without an id, a key that cannot be asked for may have signed it
-      if (newer.outcome === 'unavailable' && kid === undefined) return newer;
-      if (newer.outcome === 'found') {
-        lookup = newer;
-        payload = await verifyWith(newer);
-      }
-    }
-    return typeof payload === 'string' ? reject(payload) : { payload, version: lookup.version };
+  /** The same token at the same time is verified once. */
+  function share(key: string, version: number | undefined, outcome: Promise<TokenOutcome>): Promise<TokenOutcome> {
+    const entry = { outcome, version };
+    underWay.set(key, entry);
+    return outcome.finally(() => {
+      if (underWay.get(key) === entry) underWay.delete(key);
+    });
   }
 
   return (policy, token) => {
     if (token.length > maxLength) return { outcome: 'rejected', reason: 'token_too_large', kid: undefined };
     const keys = findKeys(policy.issuer);
+    const version = keys.version();
     // everything that decided is in the key: the whole token and the whole policy
     const key = hash('sha256', `${policy.id}.${token}`, 'base64url');
     const known = remembered.get(key);
-    if (known && known.until > now() && known.version === keys.version()) {
+    if (known && known.until > now() && known.version === version) {
       if (counts) counts.hits++;
       return known.verified;
     }
-    const outcome = verify(policy, token, key, keys);
+    const begun = underWay.get(key);
+    if (begun && begun.version === version) return begun.outcome;
+    const received = readToken(token, policy);
+    const outcome = 'outcome' in received ? received : share(key, version, verify(policy, received, key, keys));
     return counts ? count(outcome, counts) : outcome;
   };
 }
 
-async function count(verifying: Promise<TokenOutcome>, counts: TokenCounts): Promise<TokenOutcome> {
+/** The keys among which one has signed the token, or why there are none. */
+type FindSigner = (token: ReceivedToken, keys: Keys) => Promise<KeysFound | RejectedToken | UnavailableToken>;
+
+function createSignerSearch(isSignedBy: IsSignedBy): FindSigner {
+  const takeTurn = createTurns(maxWaiting);
+
+  /** Each key takes a turn of its own: nothing else waits for longer than one verification. */
+  async function tryKeys(token: ReceivedToken, found: KeysFound): Promise<KeysFound | UnavailableToken | undefined> {
+    for (const key of found.keys) {
+      const turn = takeTurn();
+      if (!turn) return { outcome: 'unavailable', cause: `${maxWaiting} access tokens wait to be verified already.` };
+      await turn;
+      if (isSignedBy(token.alg, key, token.input, token.signature)) return found;
+    }
+    return undefined;
+  }
+
+  return async (token, keys) => {
+    const { alg, kid } = token;
+    const reject = (reason: DenialReason): RejectedToken => ({ outcome: 'rejected', reason, kid });
+    const lookup = await keys.lookUp(alg, kid);
+    if (lookup.outcome === 'unavailable') return lookup;
+    if (lookup.outcome === 'unknown') return reject('unknown_signing_key');
+    const signer = await tryKeys(token, lookup);
+    if (signer) return signer;
+    // an issuer may have new keys under the old id, or without one: ask once more
+    const newer = await keys.lookUp(alg, kid, lookup.version);
+    // without an id, a key that cannot be asked for may have signed it
+    if (newer.outcome === 'unavailable' && kid === undefined) return newer;
+    const newSigner = newer.outcome === 'found' ? await tryKeys(token, newer) : undefined;
+    return newSigner ?? reject('bad_signature');
+  };
+}
+
+function count(
+  outcome: TokenOutcome | Promise<TokenOutcome>,
+  counts: TokenCounts,
+): TokenOutcome | Promise<TokenOutcome> {
   counts.misses++;
-  const outcome = await verifying;
+  if (outcome instanceof Promise) {
+    return outcome.then((settled) => {
+      counts[settled.outcome]++;
+      return settled;
+    });
+  }
   counts[outcome.outcome]++;
   return outcome;
 }
@@ -152,17 +198,34 @@ interface Header {
   readonly kid: string | undefined;
 }
 
+/** A token of which nothing is certain yet but its form. */
+interface ReceivedToken extends Header {
+  readonly claims: Claims;
+  /** What is signed (RFC 7515 5.2). */
+  readonly input: Buffer;
+  readonly signature: Buffer;
+}
+
 /** Everything that can be refused before a key is looked for. */
-function readHeader(token: string, { algorithms }: TokenPolicy): Header | RejectedToken {
-  let kid: string | undefined;
-  const reject = (reason: DenialReason): RejectedToken => ({ outcome: 'rejected', reason, kid });
+function readToken(token: string, policy: TokenPolicy): ReceivedToken | RejectedToken {
+  const reject = (reason: DenialReason): RejectedToken => ({ outcome: 'rejected', reason, kid: undefined });
   const parts = token.split('.');
   if (parts.length === 5) return reject('encrypted_token');
   if (parts.length !== 3) return reject('opaque_token');
-  const [header, payload, signature] = parts.map(decodeCanonical);
-  if (!header || !payload || !signature) return reject('malformed_token');
-  const members = parseStrictObject(header);
-  if (!members || !parseStrictObject(payload)) return reject('malformed_token');
+  const [head, payload, signature] = parts.map(decodeCanonical);
+  if (!head || !payload || !signature) return reject('malformed_token');
+  const members = parseStrictObject(head);
+  const claims = parseStrictObject(payload);
+  if (!members || !claims) return reject('malformed_token');
+  const header = readHeader(members, policy);
+  if ('outcome' in header) return header;
+  const input = Buffer.from(token.slice(0, token.lastIndexOf('.')), 'latin1');
+  return { alg: header.alg, kid: header.kid, claims, input, signature };
+}
+
+function readHeader(members: Readonly<Record<string, unknown>>, { algorithms }: TokenPolicy): Header | RejectedToken {
+  let kid: string | undefined;
+  const reject = (reason: DenialReason): RejectedToken => ({ outcome: 'rejected', reason, kid });
   if (Object.hasOwn(members, 'kid')) {
     if (typeof members['kid'] !== 'string' || !/^.{1,256}$/su.test(members['kid'])) return reject('malformed_token');
     kid = members['kid'];
@@ -186,58 +249,16 @@ function decodeCanonical(part: string): Buffer | undefined {
   return bytes.length > 0 && bytes.toString('base64url') === part ? bytes : undefined;
 }
 
-/** The payload when one of the keys has signed it and its registered claims hold (RFC 7519 4.1). */
-async function verifySignature(
-  { algorithms, audiences, clockTolerance }: TokenPolicy,
-  token: string,
-  issuer: string,
-  keys: readonly KeyObject[],
-  now: number,
-): Promise<JWTPayload | DenialReason> {
-  const options = {
-    algorithms: [...algorithms],
-    issuer,
-    ...(audiences && { audience: [...audiences] }),
-    requiredClaims: ['exp', ...(audiences ? ['aud'] : [])],
-    clockTolerance,
-    currentDate: new Date(now),
-  };
-  for (const key of keys) {
-    try {
-      return (await jwtVerify(token, key, options)).payload;
-    } catch (error) {
-      if (!(error instanceof errors.JWSSignatureVerificationFailed)) return toReason(error);
-    }
-  }
-  return 'bad_signature';
-}
-
-function toReason(error: unknown): DenialReason {
-  if (error instanceof errors.JWTExpired) return 'token_expired';
-  if (error instanceof errors.JWTClaimValidationFailed) {
-    if (error.claim === 'aud') return 'wrong_audience';
-    if (error.claim === 'iss') return 'wrong_issuer';
-    if (error.claim === 'nbf' && error.reason === 'check_failed') return 'token_not_yet_valid';
-    return 'invalid_claim';
-  }
-  if (error instanceof errors.JOSEAlgNotAllowed) return 'algorithm_not_allowed';
-  return 'malformed_token';
-}
-
-/** The claims that the policy names and those that give a token of another kind away. */
+/** The claims of a token that its issuer has signed. */
 function judge(
   policy: TokenPolicy,
-  claims: JWTPayload,
-  kid: string | undefined,
+  { claims, kid }: ReceivedToken,
+  issuer: string,
   now: number,
 ): VerifiedToken | RejectedToken {
   const reject = (reason: DenialReason): RejectedToken => ({ outcome: 'rejected', reason, kid });
-  const { exp, iat, nbf } = claims;
-  if (![exp, iat ?? 0, nbf ?? 0].every((time) => Number.isFinite(time))) return reject('invalid_claim');
-  const seconds = now / 1_000;
-  if (iat !== undefined && iat > seconds + policy.clockTolerance) return reject('token_not_yet_valid');
-  const lifetime = (exp ?? Infinity) - (iat ?? seconds);
-  if (lifetime > policy.maxLifetime + policy.clockTolerance) return reject('lifetime_too_long');
+  const fault = findFault(policy, claims, issuer, now);
+  if (fault) return reject(fault);
   if (isOtherToken(claims)) return reject('not_an_access_token');
   // RFC 7800: it is good only together with a proof of possession, which nobody has checked
   if (Object.hasOwn(claims, 'cnf')) return reject('unsupported_token');

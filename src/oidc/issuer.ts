@@ -31,6 +31,8 @@ export interface IssuerOptions {
   readonly nextVersion: () => number;
   readonly onFailure: (message: string) => void;
   readonly onLoaded: (issuer: string, keys: number) => void;
+  /** Called when there are other keys than before, or the first; must return at once and not throw. */
+  readonly onKeysChanged?: () => void;
   readonly times?: Partial<IssuerTimes>;
 }
 
@@ -64,6 +66,8 @@ export const defaultTimes: IssuerTimes = {
 interface Loaded {
   readonly issuer: string;
   readonly keys: readonly VerificationKey[];
+  /** Same text for the same issuer and keys. */
+  readonly content: string;
   readonly at: number;
   readonly version: number;
 }
@@ -77,7 +81,7 @@ const longestMessage = 500;
  * time when the issuer is away.
  */
 export function createIssuer(options: IssuerOptions): Issuer {
-  const { policy, monotonicNow, nextVersion, onFailure, onLoaded } = options;
+  const { policy, monotonicNow, nextVersion, onFailure, onLoaded, onKeysChanged } = options;
   const times = { ...defaultTimes, ...options.times };
   const { refreshAfter, refreshBefore, staleLimit, coolDown, firstPause, longestPause } = times;
   let loaded: Loaded | undefined;
@@ -94,7 +98,7 @@ export function createIssuer(options: IssuerOptions): Issuer {
       .then(
         ({ issuer, keys }) => {
           if (lastError !== undefined || loaded?.keys.length !== keys.length) onLoaded(issuer, keys.length);
-          loaded = { issuer, keys, at: monotonicNow(), version: nextVersion() };
+          keep(issuer, keys);
           lastError = undefined;
           pause = 0;
         },
@@ -111,6 +115,18 @@ export function createIssuer(options: IssuerOptions): Issuer {
         underWay = undefined;
       });
     return underWay;
+  }
+
+  /** The same keys keep their version: what they have verified stays verified, and what they refused stays refused. */
+  function keep(issuer: string, keys: readonly VerificationKey[]): void {
+    const content = describe(issuer, keys);
+    const at = monotonicNow();
+    if (loaded?.content === content) {
+      loaded = { ...loaded, at };
+    } else {
+      loaded = { issuer, keys, content, at, version: nextVersion() };
+      onKeysChanged?.();
+    }
   }
 
   async function fetchAll(): Promise<{ issuer: string; keys: VerificationKey[] }> {
@@ -135,16 +151,24 @@ export function createIssuer(options: IssuerOptions): Issuer {
     return { outcome: 'found', issuer, version, keys: matching.slice(0, maxCandidates).map(({ key }) => key) };
   }
 
-  async function lookUp(alg: string, kid: string | undefined, refusedBy?: number): Promise<KeyLookup> {
+  function lookUp(alg: string, kid: string | undefined, refusedBy?: number): KeyLookup | Promise<KeyLookup> {
     if (age() > refreshAfter) {
       const refresh = load();
-      if (age() > staleLimit || (age() > refreshBefore && lastError === undefined)) await refresh;
+      if (age() > staleLimit || (age() > refreshBefore && lastError === undefined))
+        return refresh.then(() => lookUpFresh(alg, kid, refusedBy));
     }
+    return lookUpFresh(alg, kid, refusedBy);
+  }
+
+  function lookUpFresh(alg: string, kid: string | undefined, refusedBy?: number): KeyLookup | Promise<KeyLookup> {
     const known = found(alg, kid, refusedBy);
     if (known) return known;
-    if (age() > coolDown) await load();
-    const refetched = found(alg, kid, refusedBy);
-    if (refetched) return refetched;
+    return age() > coolDown ? load().then(() => foundOrNot(alg, kid, refusedBy)) : foundOrNot(alg, kid, refusedBy);
+  }
+
+  function foundOrNot(alg: string, kid: string | undefined, refusedBy?: number): KeyLookup {
+    const known = found(alg, kid, refusedBy);
+    if (known) return known;
     // whoever cannot ask the issuer cannot know that it has no such key
     if (!loaded || lastError !== undefined || age() > staleLimit) {
       return { outcome: 'unavailable', cause: lastError ?? 'The issuer has not been asked yet.' };
@@ -171,6 +195,14 @@ export function createIssuer(options: IssuerOptions): Issuer {
       };
     },
   };
+}
+
+/** Issuers may list the same keys in any order; it matters only when not all of them are tried. */
+function describe(issuer: string, keys: readonly VerificationKey[]): string {
+  const texts = keys.map(({ kid, algorithms, key }) =>
+    JSON.stringify([kid, algorithms, key.export({ format: 'jwk' })]),
+  );
+  return JSON.stringify([issuer, keys.length > maxCandidates ? texts : texts.sort()]);
 }
 
 /** The CA file is read for every fetch, so that a replaced one counts. */

@@ -6,8 +6,8 @@ export interface IssuersOptions {
   readonly monotonicNow: () => number;
   readonly onFailure: (discovery: string, message: string) => void;
   readonly onLoaded: (discovery: string, issuer: string, keys: number) => void;
-  /** Called whenever keys have come, before they are used: a token may not be good any more. */
-  readonly onKeysChanged?: () => void;
+  /** Called when an issuer has other keys than before, or its first; must return at once and not throw. */
+  readonly onKeysChanged?: (discovery: string) => void;
   readonly times?: Partial<IssuerTimes>;
 }
 
@@ -20,7 +20,8 @@ export interface Issuers {
 /** As many as there are policies. */
 const capacity = 256;
 
-export function createIssuers({ monotonicNow, onFailure, onLoaded, onKeysChanged, times }: IssuersOptions): Issuers {
+export function createIssuers(options: IssuersOptions): Issuers {
+  const { monotonicNow, onFailure, onLoaded, onKeysChanged, times } = options;
   const issuers = new LRUCache<string, Issuer>({ max: capacity });
   // counted for all of them together: an issuer that was forgotten does not begin again at one
   let version = 0;
@@ -31,15 +32,15 @@ export function createIssuers({ monotonicNow, onFailure, onLoaded, onKeysChanged
       const issuer = createIssuer({
         policy,
         monotonicNow,
-        nextVersion: () => {
-          onKeysChanged?.();
-          return ++version;
-        },
+        nextVersion: () => ++version,
         onFailure: (message) => {
           onFailure(policy.discovery, message);
         },
         onLoaded: (name, keys) => {
           onLoaded(policy.discovery, name, keys);
+        },
+        onKeysChanged: () => {
+          onKeysChanged?.(policy.discovery);
         },
         ...(times && { times }),
       });

@@ -26,6 +26,8 @@ function follow(hostile: HostileIssuer, change: Partial<IssuerPolicy> = {}) {
   let time = 0;
   let version = 0;
   const failures: string[] = [];
+  /** The versions that the callback found. */
+  const changes: unknown[] = [];
   const policy: IssuerPolicy = {
     key: '',
     discovery: `${hostile.url}/.well-known/openid-configuration`,
@@ -36,17 +38,19 @@ function follow(hostile: HostileIssuer, change: Partial<IssuerPolicy> = {}) {
     allowInsecureHttp: true,
     ...change,
   };
-  const issuer = createIssuer({
+  const issuer: Issuer = createIssuer({
     policy,
     monotonicNow: () => time,
     nextVersion: () => ++version,
     onFailure: (message) => failures.push(message),
     onLoaded: () => undefined,
+    onKeysChanged: () => changes.push(issuer.version()),
     times: { fetchTimeout: 500 },
   });
   return {
     issuer,
     failures,
+    changes,
     pass: (milliseconds: number) => {
       time += milliseconds;
     },
@@ -151,6 +155,7 @@ suite('the keys of an issuer', () => {
     const { issuer, pass, fetches } = follow(hostile);
     await lookUp(issuer);
     const before = issuer.version();
+    hostile.behave('/jwks', answer(200, JSON.stringify({ keys: hostile.keys.jwks.slice(0, 1) })));
     pass(defaultTimes.refreshAfter + 1);
     assert.equal(await lookUp(issuer), 'found');
     await until('the refresh is done', () => fetches() === 2 && issuer.version() !== before);
@@ -189,6 +194,84 @@ suite('the keys of an issuer', () => {
     assert.deepEqual([other.failures, other.issuer.status().reachable], [[], true]);
   });
 
+  test('that are fetched anew and are the same keep their version, in any order; others are told of', async () => {
+    recover();
+    const { issuer, pass, fetches, changes } = follow(hostile);
+    const [rsa = {}, ec = {}, ...useless] = hostile.keys.jwks;
+    const refetch = async (keys: object[], name = hostile.url) => {
+      hostile.behave('/jwks', answer(200, JSON.stringify({ keys })));
+      const metadata = { issuer: name, jwks_uri: `${hostile.url}/jwks` };
+      hostile.behave('/.well-known/openid-configuration', answer(200, JSON.stringify(metadata)));
+      pass(defaultTimes.refreshBefore + 1);
+      await lookUp(issuer);
+      return issuer.version();
+    };
+    assert.equal(await lookUp(issuer), 'found');
+    assert.deepEqual(changes, [1]);
+    assert.equal(await refetch([rsa, ec, ...useless]), 1);
+    assert.equal(await refetch([{ ...ec, x5t: 'x' }, rsa]), 1);
+    assert.equal(issuer.status().age, 0);
+    assert.deepEqual(changes, [1]);
+
+    const other = generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey.export({ format: 'jwk' });
+    assert.equal(await refetch([rsa, ec, { ...rsa, alg: 'RS256' }]), 2);
+    assert.equal(await refetch([{ ...rsa, alg: 'RS256' }, ec]), 3);
+    assert.equal(await refetch([{ ...rsa, kid: 'new' }, ec]), 4);
+    assert.equal(await refetch([{ ...other, kid: 'new' }, ec]), 5);
+    assert.equal(await refetch([{ ...other, kid: 'new' }, ec], `${hostile.url}/`), 6);
+    assert.equal(await refetch([]), 7);
+    assert.deepEqual(changes, [1, 2, 3, 4, 5, 6, 7]);
+    // of more keys than are tried for one token, the order decides which ones are
+    const many = Array.from({ length: 11 }, (_, index) => ({ ...rsa, kid: String(index) }));
+    assert.deepEqual([await refetch(many), await refetch(many), await refetch(many.toReversed())], [8, 8, 9]);
+    assert.equal(fetches(), 12);
+  });
+
+  test('that are fetched anew and are the same are not newer: what they refused has a bad signature', async () => {
+    recover();
+    const { issuer, pass, fetches } = follow(hostile);
+    assert.equal(await lookUp(issuer), 'found');
+    const version = issuer.version();
+    assert.equal((await issuer.lookUp('RS256', 'rsa', version)).outcome, 'unknown');
+    pass(defaultTimes.coolDown + 1);
+    assert.equal((await issuer.lookUp('RS256', 'rsa', version)).outcome, 'unknown');
+    assert.deepEqual([fetches(), issuer.version()], [2, version]);
+
+    const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    const verify = createTokenVerifier({ findKeys: () => issuer, now: Date.now });
+    const policy = { ...tokenPolicy, issuer: { ...tokenPolicy.issuer, discovery: hostile.url } };
+    const now = Math.floor(Date.now() / 1000);
+    const claims = { iss: hostile.url, aud: 'api', sub: 'x', iat: now, exp: now + 60 };
+    for (const kid of ['rsa', undefined]) {
+      pass(defaultTimes.coolDown + 1);
+      const outcome = await verify(policy, makeToken({ alg: 'RS256', kid }, claims, privateKey));
+      assert.deepEqual(outcome, { outcome: 'rejected', reason: 'bad_signature', kid });
+    }
+    assert.equal(fetches(), 4);
+  });
+
+  test('are looked up at once when the issuer need not be asked', async () => {
+    recover();
+    const { issuer, pass } = follow(hostile);
+    const isAtOnce = (kid: string) => !(issuer.lookUp('RS256', kid) instanceof Promise);
+    assert.equal(isAtOnce('rsa'), false);
+    await lookUp(issuer);
+    assert.deepEqual([isAtOnce('rsa'), isAtOnce('unknown')], [true, true]);
+    pass(defaultTimes.refreshAfter + 1);
+    assert.equal(isAtOnce('rsa'), true);
+  });
+
+  test('tell of a change through all issuers, by the discovery URL', async () => {
+    recover();
+    const changed: string[] = [];
+    const quiet = { onFailure: () => undefined, onLoaded: () => undefined };
+    const onKeysChanged = (discovery: string) => changed.push(discovery);
+    const issuers = createIssuers({ monotonicNow: () => 0, ...quiet, onKeysChanged });
+    const discovery = `${hostile.url}/.well-known/openid-configuration`;
+    await lookUp(issuers.find({ ...tokenPolicy.issuer, discovery, name: hostile.url }));
+    assert.deepEqual(changed, [discovery]);
+  });
+
   test('that their issuer has withdrawn are gone: an empty key set is an answer, not an outage', async () => {
     recover();
     const { issuer, pass } = follow(hostile);
@@ -204,6 +287,7 @@ suite('the keys of an issuer', () => {
     const { issuer, pass, fetches } = follow(hostile);
     await lookUp(issuer);
     const before = issuer.version();
+    hostile.behave('/jwks', answer(200, JSON.stringify({ keys: hostile.keys.jwks.slice(0, 1) })));
     pass(defaultTimes.refreshBefore + 1);
     const lookup = await issuer.lookUp('RS256', 'rsa');
     assert.equal(lookup.outcome === 'found' && lookup.version !== before, true);
