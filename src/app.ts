@@ -2,6 +2,7 @@ import type { RequestListener } from 'node:http';
 import { performance } from 'node:perf_hooks';
 import { createTokenVerifier } from './auth/access-token.ts';
 import { createAuthenticator, type KeyRecord } from './auth/authenticator.ts';
+import { countDecisions } from './auth/decision-counts.ts';
 import { createPolicyCompiler, type CompilePolicy, type Policy } from './auth/policy.ts';
 import type { ClientStore } from './clients/client-store.ts';
 import { createApiClients, type ApiClients } from './clients/api-clients.ts';
@@ -11,6 +12,7 @@ import { createDecisionHandler } from './http/decision-listener.ts';
 import { listen, type Listener } from './http/listener.ts';
 import { createManagementApp } from './http/management-app.ts';
 import type { Logger } from './log.ts';
+import { createCounts, createMetrics } from './metrics.ts';
 import { createIssuers } from './oidc/issuers.ts';
 import { followChanges } from './store/change-feed.ts';
 import { openStore } from './store/open-store.ts';
@@ -45,10 +47,12 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
 async function start(config: Config, log: Logger, opened: (() => Promise<void>)[]): Promise<Omit<Gateway, 'close'>> {
   const now = Date.now;
   const monotonicNow = () => performance.now();
+  const counts = createCounts();
+  const registry = createMetrics(counts);
 
   const { database, store } = await openStore(config.databaseFile);
   opened.push(() => database.close());
-  const directory = createClientDirectory({ store, monotonicNow });
+  const directory = createClientDirectory({ store, monotonicNow, counts: counts.clients });
   const feed = await followChanges({
     database,
     monotonicNow,
@@ -89,7 +93,7 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
       issuers.find(tokens.issuer).warmUp();
     },
   });
-  const verifyToken = createTokenVerifier({ findKeys: issuers.find, now });
+  const verifyToken = createTokenVerifier({ findKeys: issuers.find, now, counts: counts.tokens });
   const authenticate = createAuthenticator({
     findClient: directory.find,
     findClientByApiClientId: directory.findByApiClientId,
@@ -116,6 +120,7 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
     store,
     readinessChecks,
     describeIssuers,
+    readMetrics: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
     now,
     log,
   });
@@ -133,7 +138,10 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
   return {
     clients,
     store,
-    decisionAddress: await open(config.decisionListen, createDecisionHandler({ authenticate, compilePolicy, log })),
+    decisionAddress: await open(
+      config.decisionListen,
+      createDecisionHandler({ authenticate: countDecisions(authenticate, counts.decisions), compilePolicy, log }),
+    ),
     managementAddress: await open(config.managementListen, (request, response) => {
       void handleManagement(request, response);
     }),

@@ -54,6 +54,14 @@ export interface TokenVerifierOptions {
   readonly now: () => number;
   /** Bytes, about, that verified tokens may take. */
   readonly capacity?: number;
+  /** Counted up with every token. */
+  readonly counts?: TokenCounts;
+}
+
+/** Tokens that were remembered or not, and what came of verifying those that were not. */
+export interface TokenCounts extends Record<TokenOutcome['outcome'], number> {
+  hits: number;
+  misses: number;
 }
 
 /** Verifies an access token under a policy; at once when the same token was verified a moment ago. Never rejects. */
@@ -71,7 +79,7 @@ const maxLength = 16 * 1024;
 const rememberFor = 60_000;
 
 export function createTokenVerifier(options: TokenVerifierOptions): VerifyToken {
-  const { findKeys, now, capacity = 32 * 1024 * 1024 } = options;
+  const { findKeys, now, capacity = 32 * 1024 * 1024, counts } = options;
   const remembered = new LRUCache<string, Remembered>({
     maxSize: capacity,
     sizeCalculation: ({ verified: { clientId, clientName = '' } }) => 512 + 2 * (clientId.length + clientName.length),
@@ -121,9 +129,20 @@ export function createTokenVerifier(options: TokenVerifierOptions): VerifyToken 
     // everything that decided is in the key: the whole token and the whole policy
     const key = hash('sha256', `${policy.id}.${token}`, 'base64url');
     const known = remembered.get(key);
-    if (known && known.until > now() && known.version === keys.version()) return known.verified;
-    return verify(policy, token, key, keys);
+    if (known && known.until > now() && known.version === keys.version()) {
+      if (counts) counts.hits++;
+      return known.verified;
+    }
+    const outcome = verify(policy, token, key, keys);
+    return counts ? count(outcome, counts) : outcome;
   };
+}
+
+async function count(verifying: Promise<TokenOutcome>, counts: TokenCounts): Promise<TokenOutcome> {
+  counts.misses++;
+  const outcome = await verifying;
+  counts[outcome.outcome]++;
+  return outcome;
 }
 
 interface Header {

@@ -12,6 +12,15 @@ export interface ClientDirectoryOptions {
   readonly maxStaleness?: number;
   /** Lookups under way at once; one more is refused as unavailable. */
   readonly maxLookups?: number;
+  /** Counted up with every lookup. */
+  readonly counts?: DirectoryCounts;
+}
+
+/** Lookups that memory answered or did not, and queries of the store: one query may answer several lookups. */
+export interface DirectoryCounts {
+  hits: number;
+  misses: number;
+  queries: number;
 }
 
 /** API clients, from memory where that is known to be current, else from the store. */
@@ -37,6 +46,7 @@ export function createClientDirectory({
   capacity = 32 * 1024 * 1024,
   maxStaleness = 5_000,
   maxLookups = 1_000,
+  counts = { hits: 0, misses: 0, queries: 0 },
 }: ClientDirectoryOptions): ClientDirectory {
   let epoch = 0;
   let confirmedAt = monotonicNow();
@@ -52,6 +62,7 @@ export function createClientDirectory({
       let startedIn: number;
       do {
         startedIn = epoch;
+        counts.queries++;
         const stored = await query(text);
         client = stored && toRecord(stored);
         // something was forgotten meanwhile: what was read may be older than a change that is already acknowledged
@@ -63,8 +74,12 @@ export function createClientDirectory({
     const find: FindClient = (text) => {
       if (monotonicNow() - confirmedAt <= maxStaleness) {
         const entry = entries.get(text);
-        if (entry) return entry.client;
+        if (entry) {
+          counts.hits++;
+          return entry.client;
+        }
       }
+      counts.misses++;
       const waiting = lookups.get(text);
       if (waiting) return waiting;
       if (underWay >= maxLookups) return Promise.reject(new StoreUnavailable('too many lookups are waiting'));

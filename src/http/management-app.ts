@@ -34,6 +34,9 @@ export type ReadinessCheck = () => Promise<void>;
 /** The states of all issuers, and what is wrong with this policy, to be shown. */
 export type DescribeIssuers = (policy: Policy) => object | undefined;
 
+/** The metrics as text, or null while they are not all to be had. */
+export type ReadMetrics = () => Promise<{ readonly contentType: string; readonly text: string } | null>;
+
 export interface ManagementAppOptions {
   readonly authenticate: Authenticate;
   readonly compilePolicy: CompilePolicy;
@@ -41,16 +44,18 @@ export interface ManagementAppOptions {
   readonly store: Pick<ClientStore, 'recordEvent'>;
   readonly readinessChecks: Readonly<Record<string, ReadinessCheck>>;
   readonly describeIssuers: DescribeIssuers;
+  readonly readMetrics: ReadMetrics;
   readonly now: () => number;
   readonly log: Logger;
 }
 
 /**
- * The management listener: health, and the management API for administrators. It authenticates by itself and believes
+ * The management listener: health, metrics, and the management API for administrators. It authenticates by itself and believes
  * no identity header, so it is as safe without nginx in front as with it.
  */
 export function createManagementApp(options: ManagementAppOptions): Koa<ManagementState> {
-  const { authenticate, compilePolicy, clients, store, readinessChecks, describeIssuers, now, log } = options;
+  const { authenticate, compilePolicy, clients, store, readinessChecks, describeIssuers, readMetrics, now, log } =
+    options;
   const app = new Koa<ManagementState>();
   app.on('error', (error: Error) => {
     log.debug({ err: error }, 'a management connection broke');
@@ -62,6 +67,8 @@ export function createManagementApp(options: ManagementAppOptions): Koa<Manageme
     '/readyz',
     ready(readinessChecks, (rawHeaders) => describeIssuers(compilePolicy(readGatewayHeaders(rawHeaders).policy))),
   );
+
+  health.get('/metrics', metrics(readMetrics));
 
   const api = createApiClientRoutes(clients);
 
@@ -155,6 +162,17 @@ function ready(
       checks: Object.fromEntries(results),
       ...(openIdConnect && { open_id_connect: openIdConnect }),
     };
+  };
+}
+
+/** For whoever reaches this listener; nginx has no location that leads here. */
+function metrics(read: ReadMetrics): Middleware<ManagementState> {
+  return async (context) => {
+    context.state.isProbe = true;
+    const all = await read();
+    if (!all) throw new Problem(503, 'metrics_incomplete', 'A worker has not said its numbers in time.');
+    context.body = all.text;
+    context.set('Content-Type', all.contentType);
   };
 }
 

@@ -18,7 +18,8 @@ const allowed: Record<string, readonly string[]> = {
   log: ['config'],
   problem: [],
   'nearest-name': [],
-  app: ['auth', 'clients', 'store', 'oidc', 'http', 'config', 'log'],
+  metrics: ['auth', 'clients'],
+  app: ['auth', 'clients', 'store', 'oidc', 'http', 'config', 'log', 'metrics'],
   main: ['app', 'config', 'log'],
   cli: ['clients', 'store', 'http', 'local', 'config'],
 };
@@ -46,6 +47,7 @@ suite('the source', () => {
     assert.deepEqual(mentions("'sqlite3'"), ['store/sqlite.ts']);
     assert.ok(mentions("from 'knex'").every((file) => file.startsWith('store/')));
     assert.ok(mentions("from 'koa'").every((file) => file.startsWith('http/')));
+    assert.deepEqual(mentions("from 'prom-client'"), ['metrics.ts']);
   });
 });
 
