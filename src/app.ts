@@ -12,10 +12,11 @@ import { createDecisionHandler } from './http/decision-listener.ts';
 import { listen, type Listener } from './http/listener.ts';
 import { createManagementApp } from './http/management-app.ts';
 import type { Logger } from './log.ts';
-import { createCounts, createMetrics } from './metrics.ts';
+import { aggregate, createCounts, createMetrics } from './metrics.ts';
 import { createIssuers } from './oidc/issuers.ts';
 import { followChanges } from './store/change-feed.ts';
 import { openStore } from './store/open-store.ts';
+import type { Peers } from './workers/peers.ts';
 
 export interface Gateway {
   readonly decisionAddress: string;
@@ -31,20 +32,25 @@ export interface Gateway {
  *
  * @throws {Error} whose message says what cannot be opened or listened on
  */
-export async function startGateway(config: Config, log: Logger): Promise<Gateway> {
+export async function startGateway(config: Config, log: Logger, peers?: Peers): Promise<Gateway> {
   const opened: (() => Promise<void>)[] = [];
   const close = async () => {
     for (const step of opened.splice(0).reverse()) await step();
   };
   try {
-    return { ...(await start(config, log, opened)), close };
+    return { ...(await start(config, log, opened, peers)), close };
   } catch (error) {
     await close();
     throw error;
   }
 }
 
-async function start(config: Config, log: Logger, opened: (() => Promise<void>)[]): Promise<Omit<Gateway, 'close'>> {
+async function start(
+  config: Config,
+  log: Logger,
+  opened: (() => Promise<void>)[],
+  peers: Peers | undefined,
+): Promise<Omit<Gateway, 'close'>> {
   const now = Date.now;
   const monotonicNow = () => performance.now();
   const counts = createCounts();
@@ -68,7 +74,24 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
   });
   opened.push(() => feed.stop());
 
-  const clients = createApiClients({ store, now, onChange: directory.forget });
+  peers?.join((question) => {
+    if (question.about === 'metrics') return registry.getMetricsAsJSON();
+    directory.forget(question.id);
+    return null;
+  });
+  /** Before the change is acknowledged, no worker may grant by what was true before it. */
+  const forgetEverywhere = async (id: number): Promise<void> => {
+    directory.forget(id);
+    if (peers && !(await peers.ask({ about: 'client', id })))
+      log.warn({ client_id: id }, 'a worker does not answer; it follows this change by the database');
+  };
+  const readMetrics = async () => {
+    const others = peers ? await peers.ask({ about: 'metrics' }) : [];
+    if (!others) return null;
+    const all = peers ? await aggregate(registry, others) : registry;
+    return { contentType: registry.contentType, text: await all.metrics() };
+  };
+  const clients = createApiClients({ store, now, onChange: peers ? forgetEverywhere : directory.forget });
   const onKeyUsed = createFirstUseRecorder(store, now, log);
   const issuers = createIssuers({
     monotonicNow,
@@ -120,7 +143,7 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
     store,
     readinessChecks,
     describeIssuers,
-    readMetrics: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
+    readMetrics,
     now,
     log,
   });
@@ -131,7 +154,7 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
     await Promise.all(listeners.map((listener) => listener.close()));
   });
   const open = async (address: ListenAddress, handler: RequestListener) => {
-    const listener = await listen(address, handler);
+    const listener = await listen(address, handler, peers !== undefined);
     listeners.push(listener);
     return listener.address;
   };

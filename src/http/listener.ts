@@ -24,26 +24,23 @@ const limits: ServerOptions = {
 };
 
 /**
- * Starts an HTTP server. A Unix socket is made with mode 0660: its folder's group decides who may connect.
+ * Starts an HTTP server. One whose address is already claimed shares it with others: node:cluster. A Unix socket is made with mode 0660: its folder's group decides who may connect.
  *
  * @throws {Error} naming the address, when it cannot be listened on
  */
-export async function listen(address: ListenAddress, handler: RequestListener): Promise<Listener> {
+export async function listen(address: ListenAddress, handler: RequestListener, isClaimed = false): Promise<Listener> {
   let isClosing = false;
   const server = createServer(limits, (request, response) => {
     if (isClosing) response.setHeader('Connection', 'close');
     handler(request, response);
   });
-  const written = address.kind === 'unix' ? `unix:${address.path}` : `${address.host}:${address.port}`;
-  try {
-    if (address.kind === 'unix') await removeStaleSocket(address.path);
-    await start(server, address);
-  } catch (error) {
-    throw new Error(`Cannot listen on ${written}: ${explain(error)}`, { cause: error });
-  }
+  if (!isClaimed) await claim(address);
+  await start(server, address).catch((error: unknown) => {
+    throw cannotListen(address, error);
+  });
   const bound = server.address();
   return {
-    address: bound !== null && typeof bound === 'object' ? `${bound.address}:${bound.port}` : written,
+    address: bound !== null && typeof bound === 'object' ? `${bound.address}:${bound.port}` : write(address),
     close: () =>
       new Promise((resolve) => {
         isClosing = true;
@@ -61,6 +58,26 @@ export async function listen(address: ListenAddress, handler: RequestListener): 
         });
       }),
   };
+}
+
+/**
+ * Removes what a killed process has left at the address.
+ *
+ * @throws {Error} naming the address, when somebody answers there
+ */
+export async function claim(address: ListenAddress): Promise<void> {
+  if (address.kind !== 'unix') return;
+  await removeStaleSocket(address.path).catch((error: unknown) => {
+    throw cannotListen(address, error);
+  });
+}
+
+function cannotListen(address: ListenAddress, error: unknown): Error {
+  return new Error(`Cannot listen on ${write(address)}: ${explain(error)}`, { cause: error });
+}
+
+function write(address: ListenAddress): string {
+  return address.kind === 'unix' ? `unix:${address.path}` : `${address.host}:${address.port}`;
 }
 
 async function start(server: Server, address: ListenAddress): Promise<void> {
