@@ -14,10 +14,11 @@ import { createDecisionServer } from './http/decision-server.ts';
 import { createHttpServer, listen, type ClosableServer, type Listener } from './http/listener.ts';
 import { createManagementApp } from './http/management-app.ts';
 import type { Logger } from './log.ts';
-import { createCounts, createMetrics } from './metrics.ts';
+import { aggregate, createCounts, createMetrics } from './metrics.ts';
 import { createIssuers } from './oidc/issuers.ts';
 import { followChanges } from './store/change-feed.ts';
 import { openStore } from './store/open-store.ts';
+import type { Peers } from './workers/peers.ts';
 
 export interface Gateway {
   readonly decisionAddress: string;
@@ -33,20 +34,25 @@ export interface Gateway {
  *
  * @throws {Error} whose message says what cannot be opened or listened on
  */
-export async function startGateway(config: Config, log: Logger): Promise<Gateway> {
+export async function startGateway(config: Config, log: Logger, peers?: Peers): Promise<Gateway> {
   const opened: (() => Promise<void>)[] = [];
   const close = async () => {
     for (const step of opened.splice(0).reverse()) await step();
   };
   try {
-    return { ...(await start(config, log, opened)), close };
+    return { ...(await start(config, log, opened, peers)), close };
   } catch (error) {
     await close();
     throw error;
   }
 }
 
-async function start(config: Config, log: Logger, opened: (() => Promise<void>)[]): Promise<Omit<Gateway, 'close'>> {
+async function start(
+  config: Config,
+  log: Logger,
+  opened: (() => Promise<void>)[],
+  peers: Peers | undefined,
+): Promise<Omit<Gateway, 'close'>> {
   const now = Date.now;
   const monotonicNow = () => performance.now();
   const counts = createCounts();
@@ -57,6 +63,7 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
   const directory = createClientDirectory({ store, monotonicNow, counts: counts.clients });
   const decisionCache = createDecisionCache({
     directory: voucherDirectory(config.decisionListen),
+    isEnabled: !peers,
     now,
     monotonicNow,
     log,
@@ -86,7 +93,24 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
   });
   opened.push(() => feed.stop());
 
-  const clients = createApiClients({ store, now, onChange });
+  peers?.join((question) => {
+    if (question.about === 'metrics') return registry.getMetricsAsJSON();
+    onChange(question.id);
+    return null;
+  });
+  /** Before the change is acknowledged, no worker may grant by what was true before it. */
+  const forgetEverywhere = async (id: number): Promise<void> => {
+    onChange(id);
+    if (peers && !(await peers.ask({ about: 'client', id })))
+      log.warn({ client_id: id }, 'a worker does not answer; it follows this change by the database');
+  };
+  const readMetrics = async () => {
+    const others = peers ? await peers.ask({ about: 'metrics' }) : [];
+    if (!others) return null;
+    const all = peers ? await aggregate(registry, others) : registry;
+    return { contentType: registry.contentType, text: await all.metrics() };
+  };
+  const clients = createApiClients({ store, now, onChange: peers ? forgetEverywhere : onChange });
   const onKeyUsed = createFirstUseRecorder(store, now, log);
   const issuers = createIssuers({
     monotonicNow,
@@ -139,7 +163,7 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
     store,
     readinessChecks,
     describeIssuers,
-    readMetrics: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
+    readMetrics,
     now,
     log,
   });
@@ -155,7 +179,7 @@ async function start(config: Config, log: Logger, opened: (() => Promise<void>)[
     return Promise.resolve();
   });
   const open = async (address: ListenAddress, server: ClosableServer) => {
-    const listener = await listen(address, server);
+    const listener = await listen(address, server, peers !== undefined);
     listeners.push(listener);
     return listener.address;
   };

@@ -19,6 +19,8 @@ export interface Config {
   /** Lifetime of such a key, in milliseconds. */
   readonly bootstrapKeyLifetime: number;
   readonly logLevel: LogLevel;
+  /** Processes that answer; 1 is this one alone. */
+  readonly workers: number;
   /** Access tokens may be verified with keys that came over plain HTTP. */
   readonly allowInsecureHttp: boolean;
   /** Milliseconds for which an issuer's keys are used while it cannot be asked. */
@@ -96,6 +98,11 @@ export const settings = {
     allowed: logLevels.join(', '),
     parse: (value) => logLevels.find((level) => level === value),
   }),
+  APIGW_WORKERS: setting({
+    default: '1',
+    allowed: 'a whole number from 1 to 64',
+    parse: (value) => (/^[1-9][0-9]?$/.test(value) && Number(value) <= 64 ? Number(value) : undefined),
+  }),
 };
 
 /**
@@ -130,6 +137,7 @@ export function readConfig(env: Environment, alsoKnown: readonly string[] = []):
     createApiKey: read('API_KEY_CREATE', settings.API_KEY_CREATE),
     bootstrapKeyLifetime: read('APIGW_BOOTSTRAP_KEY_LIFETIME', settings.APIGW_BOOTSTRAP_KEY_LIFETIME),
     logLevel: read('APIGW_LOG_LEVEL', settings.APIGW_LOG_LEVEL),
+    workers: read('APIGW_WORKERS', settings.APIGW_WORKERS),
     allowInsecureHttp: read('OIDC_ALLOW_INSECURE_HTTP', settings.OIDC_ALLOW_INSECURE_HTTP),
     staleKeysLifetime: read('OIDC_STALE_KEYS_LIFETIME', settings.OIDC_STALE_KEYS_LIFETIME),
   };

@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs';
 import { startGateway, type Gateway } from './app.ts';
 import { ConfigError, readConfig, type Config } from './config.ts';
 import { createLog, type Logger } from './log.ts';
+import { connectPeers, sendToPrimary, type Peers } from './workers/peers.ts';
+import type { Workers } from './workers/primary.ts';
 
 /** sysexits.h: EX_CONFIG. A supervisor need not try the same environment again. */
 const exitConfig = 78;
@@ -37,50 +39,87 @@ function readVersion(): string {
   return (JSON.parse(file) as { version: string }).version;
 }
 
-async function start(config: Config, log: Logger): Promise<Gateway> {
-  const gateway = await startGateway(config, log);
+async function start(config: Config, log: Logger, peers?: Peers): Promise<Gateway> {
+  const gateway = await startGateway(config, log, peers);
   if (config.createApiKey) await bootstrap(gateway, config);
   await warnOfBootstrapKeys(gateway, log);
   return gateway;
 }
 
+/** Stops at the first signal. The second one ends a lone process or a primary at once; a worker may get it from both. */
+function stopOnSignal(
+  close: () => Promise<void>,
+  log: Logger,
+  stopOnFault: (error: unknown) => void,
+  isWorker = false,
+) {
+  let isStopping = false;
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      if (isStopping && !isWorker) process.exit(1);
+      if (isStopping) return;
+      isStopping = true;
+      if (!isWorker) log.info({ signal }, 'stopping');
+      close().then(() => {
+        if (!isWorker) log.info('stopped');
+        process.exit(0);
+      }, stopOnFault);
+    });
+  }
+}
+
+/** One of several: the first makes the bootstrap key, and the primary says when all are ready. */
+async function runWorker(config: Config, id: number, log: Logger, stopOnFault: (error: unknown) => void) {
+  const peers = connectPeers();
+  const gateway = await (id === 1 ? start(config, log, peers) : startGateway(config, log, peers));
+  stopOnSignal(() => gateway.close(), log, stopOnFault, true);
+  const { decisionAddress, managementAddress } = gateway;
+  sendToPrimary({ type: 'started', addresses: { decisionAddress, managementAddress } });
+}
+
 async function run(): Promise<void> {
   const config = configure();
   process.stdout.on('error', () => undefined);
-  const log = createLog(config.logLevel);
+  // one process alone has nothing to do with node:cluster
+  const { worker } = config.workers === 1 ? {} : (await import('node:cluster')).default;
+  const log = worker ? createLog(config.logLevel).child({ worker: worker.id }) : createLog(config.logLevel);
   const stopOnFault = (error: unknown) => {
     log.fatal({ err: error }, 'a fault in the program');
     process.exit(1);
   };
   process.on('uncaughtException', stopOnFault);
   process.on('unhandledRejection', stopOnFault);
-
-  const gateway = await start(config, log).catch((error: unknown) => {
+  const giveUp = (error: unknown): never => {
     log.fatal((error as Error).message);
     process.exit(1);
-  });
-  let isStopping = false;
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
-      if (isStopping) process.exit(1);
-      isStopping = true;
-      log.info({ signal }, 'stopping');
-      gateway.close().then(() => {
-        log.info('stopped');
-        process.exit(0);
-      }, stopOnFault);
-    });
+  };
+
+  if (worker) {
+    await runWorker(config, worker.id, log, stopOnFault).catch(giveUp);
+    return;
   }
+  const gateway = await (config.workers === 1 ? start(config, log) : startAll(config, log)).catch(giveUp);
+  stopOnSignal(() => gateway.close(), log, stopOnFault);
   log.info(
     {
       version: readVersion(),
       node: process.versions.node,
       database: config.databaseFile,
+      workers: config.workers,
       decision: gateway.decisionAddress,
       management: gateway.managementAddress,
     },
     'ready',
   );
+}
+
+async function startAll(config: Config, log: Logger): Promise<Workers> {
+  const { startWorkers, WorkerFailed } = await import('./workers/primary.ts');
+  return startWorkers(config, log).catch((error: unknown) => {
+    // the worker has said why
+    if (error instanceof WorkerFailed) process.exit(error.exitCode);
+    throw error;
+  });
 }
 
 await run();

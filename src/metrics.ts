@@ -1,4 +1,11 @@
-import { collectDefaultMetrics, Counter, Registry } from 'prom-client';
+import {
+  AggregatorRegistry,
+  collectDefaultMetrics,
+  Counter,
+  Registry,
+  type MetricObjectWithValues,
+  type MetricValue,
+} from 'prom-client';
 import type { TokenCounts } from './auth/access-token.ts';
 import { createDecisionCounts, listDecisions, type DecisionCounts } from './auth/decision-counts.ts';
 import type { DirectoryCounts } from './clients/client-directory.ts';
@@ -61,4 +68,10 @@ export function createMetrics({ decisions, clients, tokens }: Counts): Registry 
     [{}, clients.queries],
   ]);
   return registry;
+}
+
+/** The metrics of all workers as one: counters are added up, lags averaged. Those of others are what they sent. */
+export async function aggregate(own: Registry, others: readonly unknown[]): Promise<Registry> {
+  const all = [await own.getMetricsAsJSON(), ...(others as MetricObjectWithValues<MetricValue<string>>[][])];
+  return AggregatorRegistry.aggregate(all);
 }

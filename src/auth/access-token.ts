@@ -111,7 +111,7 @@ export function createTokenVerifier(options: TokenVerifierOptions): VerifyToken 
     if (signer.outcome !== 'found') return signer;
     const verified = judge(policy, token, signer.issuer, now());
     if (verified.outcome === 'rejected') return verified;
-    const until = Math.min(Number(token.claims['exp']) * 1_000, now() + rememberFor);
+    const until = Math.min(verified.expiresAt, now() + rememberFor);
     remembered.set(key, { verified, version: signer.version, until });
     return verified;
   }
@@ -272,7 +272,7 @@ function judge(
     clientId,
     clientName,
     lacks: findLack(policy, claims),
-    expiresAt: (exp ?? 0) * 1_000,
+    expiresAt: Number(claims['exp']) * 1_000,
   };
 }
 

@@ -64,7 +64,7 @@ export interface ApiClientsOptions {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Called with the id of each client that has changed, once the change is durable and before it is acknowledged. */
-  readonly onChange: (id: number) => void;
+  readonly onChange: (id: number) => void | Promise<void>;
 }
 
 const theProgram: Actor = { clientId: null, requestId: null };
@@ -121,7 +121,7 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
         });
         return { client, ...(token !== undefined && { token }) };
       });
-      onChange(created.client.id);
+      await onChange(created.client.id);
       return created;
     },
 
@@ -150,7 +150,7 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
         });
         return after;
       });
-      if (updated) onChange(id);
+      if (updated) await onChange(id);
       return updated;
     },
 
@@ -170,7 +170,7 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
         });
         return true;
       });
-      if (isRemoved) onChange(id);
+      if (isRemoved) await onChange(id);
       return isRemoved;
     },
 
@@ -201,7 +201,7 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
         });
         return { token: key, changed: [...untouched, id] };
       });
-      changed.forEach(onChange);
+      await Promise.all(changed.map(async (id) => onChange(id)));
       return token;
     },
   };

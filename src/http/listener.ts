@@ -53,22 +53,23 @@ export function createHttpServer(handler: RequestListener): ClosableServer {
 }
 
 /**
- * Starts a server. A Unix socket is made with mode 0660: its folder's group decides who may connect.
+ * Starts a server. One whose address is already claimed shares it with others: node:cluster. A Unix socket is made with
+ * mode 0660: its folder's group decides who may connect.
  *
  * @throws {Error} naming the address, when it cannot be listened on
  */
-export async function listen(address: ListenAddress, closable: ClosableServer): Promise<Listener> {
-  const { server, beginClosing, closeIdle, closeAll } = closable;
-  const written = address.kind === 'unix' ? `unix:${address.path}` : `${address.host}:${address.port}`;
-  try {
-    if (address.kind === 'unix') await removeStaleSocket(address.path);
-    await start(server, address);
-  } catch (error) {
-    throw new Error(`Cannot listen on ${written}: ${explain(error)}`, { cause: error });
-  }
+export async function listen(
+  address: ListenAddress,
+  { server, beginClosing, closeIdle, closeAll }: ClosableServer,
+  isClaimed = false,
+): Promise<Listener> {
+  if (!isClaimed) await claim(address);
+  await start(server, address).catch((error: unknown) => {
+    throw cannotListen(address, error);
+  });
   const bound = server.address();
   return {
-    address: bound !== null && typeof bound === 'object' ? `${bound.address}:${bound.port}` : written,
+    address: bound !== null && typeof bound === 'object' ? `${bound.address}:${bound.port}` : write(address),
     close: () =>
       new Promise((resolve) => {
         beginClosing();
@@ -82,6 +83,26 @@ export async function listen(address: ListenAddress, closable: ClosableServer): 
         });
       }),
   };
+}
+
+/**
+ * Removes what a killed process has left at the address.
+ *
+ * @throws {Error} naming the address, when somebody answers there
+ */
+export async function claim(address: ListenAddress): Promise<void> {
+  if (address.kind !== 'unix') return;
+  await removeStaleSocket(address.path).catch((error: unknown) => {
+    throw cannotListen(address, error);
+  });
+}
+
+function cannotListen(address: ListenAddress, error: unknown): Error {
+  return new Error(`Cannot listen on ${write(address)}: ${explain(error)}`, { cause: error });
+}
+
+function write(address: ListenAddress): string {
+  return address.kind === 'unix' ? `unix:${address.path}` : `${address.host}:${address.port}`;
 }
 
 async function start(server: Server, address: ListenAddress): Promise<void> {

@@ -52,6 +52,7 @@ const passedOn = [
   'OIDC_ALLOW_INSECURE_HTTP',
   'OIDC_STALE_KEYS_LIFETIME',
   'APIGW_LOG_LEVEL',
+  'APIGW_WORKERS',
 ];
 
 /**

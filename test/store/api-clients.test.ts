@@ -21,7 +21,9 @@ test('a client is forgotten once its change is durable, not before, and not for 
       },
     },
     now: Date.now,
-    onChange: (id) => forgotten.push({ id, isDurable }),
+    onChange: (id) => {
+      forgotten.push({ id, isDurable });
+    },
   });
   const actor = { clientId: null, requestId: null };
   const request = { apiClientId: 'one', isAdmin: false, isEnabled: true, generateApiKey: true };

@@ -19,8 +19,9 @@ const allowed: Record<string, readonly string[]> = {
   problem: [],
   'nearest-name': [],
   metrics: ['auth', 'clients'],
-  app: ['auth', 'clients', 'store', 'oidc', 'http', 'config', 'log', 'metrics'],
-  main: ['app', 'config', 'log'],
+  app: ['auth', 'clients', 'store', 'oidc', 'http', 'config', 'log', 'metrics', 'workers'],
+  workers: ['http', 'config', 'log'],
+  main: ['app', 'workers', 'config', 'log'],
   cli: ['clients', 'store', 'http', 'local', 'config'],
 };
 

@@ -33,6 +33,7 @@ suite('the environment', () => {
       createApiKey: false,
       bootstrapKeyLifetime: 86_400_000,
       logLevel: 'info',
+      workers: 1,
       allowInsecureHttp: false,
       staleKeysLifetime: 3_600_000,
     });
@@ -46,6 +47,7 @@ suite('the environment', () => {
       APIGW_MANAGEMENT_LISTEN: '10.0.0.1:0',
       APIGW_BOOTSTRAP_KEY_LIFETIME: '90m',
       APIGW_LOG_LEVEL: 'debug',
+      APIGW_WORKERS: '64',
       OIDC_ALLOW_INSECURE_HTTP: 'True',
       OIDC_STALE_KEYS_LIFETIME: '2h',
       PATH: '/bin',
@@ -57,6 +59,7 @@ suite('the environment', () => {
       createApiKey: true,
       bootstrapKeyLifetime: 5_400_000,
       logLevel: 'debug',
+      workers: 64,
       allowInsecureHttp: true,
       staleKeysLifetime: 7_200_000,
     });
@@ -70,6 +73,7 @@ suite('the environment', () => {
       APIGW_MANAGEMENT_LISTEN: 'localhost:99999',
       APIGW_BOOTSTRAP_KEY_LIFETIME: '10s',
       APIGW_LOG_LEVEL: 'loud',
+      APIGW_WORKERS: '65',
       APIGW_LOG_LEVLE: 'info',
     });
     const names = [
@@ -80,6 +84,7 @@ suite('the environment', () => {
       'API_KEY_CREATE',
       'APIGW_BOOTSTRAP_KEY_LIFETIME',
       'APIGW_LOG_LEVEL',
+      'APIGW_WORKERS',
     ];
     assert.deepEqual(
       problems.map((problem) => problem.split(' ')[0]),
