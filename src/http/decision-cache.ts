@@ -118,7 +118,8 @@ export function createDecisionCache(options: DecisionCacheOptions): DecisionCach
     try {
       unlinkSync(pathOf(id));
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') giveUp(directory, error);
+      // nginx finds none there either
+      if (!['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) giveUp(directory, error);
     }
   }
 
