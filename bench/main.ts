@@ -1,5 +1,5 @@
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import process from 'node:process';
 import { createBench, type Bench } from './bench.ts';
 import { drawChart } from './chart.ts';
@@ -50,6 +50,8 @@ function comparedWith(wanted: string): readonly string[] {
 async function measureAll(bench: Bench, command: string): Promise<Result> {
   const { options, env } = bench;
   const startedAt = Date.now();
+  // of what is measured, whatever is edited meanwhile
+  const commit = readCommit({ root, env });
   const isWanted = (name: string) => options.only?.includes(name) ?? true;
   const { rows, skipped } = await runRounds(bench, choose(options));
   const once = async <T>(name: string, run: (bench: Bench) => Promise<T>): Promise<T | null> => {
@@ -59,7 +61,7 @@ async function measureAll(bench: Bench, command: string): Promise<Result> {
   };
   return {
     date: new Date(startedAt).toISOString(),
-    commit: readCommit({ root, env }),
+    commit,
     command,
     options: {
       quick: options.isQuick,
@@ -80,8 +82,7 @@ async function measureAll(bench: Bench, command: string): Promise<Result> {
 }
 
 /** @returns the folder */
-function writeResult(result: Result): string {
-  const results = join(root, 'bench/results');
+function writeResult(result: Result, results: string): string {
   const folder = join(results, `${result.date.slice(0, 10)}-${result.commit}`);
   mkdirSync(folder, { recursive: true });
   const goals = judge(result).map(({ goal: { number, what, unit, atLeast, atMost }, value, mark }) => ({
@@ -134,7 +135,7 @@ async function run(args: readonly string[]): Promise<number> {
   try {
     const result = await measureAll(bench, ['npm run bench --', ...args].join(' '));
     signal.throwIfAborted();
-    say(`the result is in ${writeResult(result)}/result.md`);
+    say(`the result is in ${writeResult(result, resolve(root, options.results ?? 'bench/results'))}/result.md`);
     return result.rows.some(({ measurements }) => measurements.some(({ invalid }) => invalid !== null)) ? 2 : 0;
   } catch (error) {
     return fail((error as Error).message);

@@ -13,6 +13,8 @@ export interface Options {
   /** Requests after which the gateway's memory is read. */
   readonly memoryRequests: number;
   readonly isListWanted: boolean;
+  /** Where the results go; undefined is bench/results. */
+  readonly results: string | undefined;
 }
 
 /** A mistake on the command line, in words for the person who made it. */
@@ -20,7 +22,7 @@ export class OptionError extends Error {
   override readonly name = 'OptionError';
 }
 
-const allowed = '--quick, --only a,b, --rounds n, --seconds n, --list';
+const allowed = '--quick, --only a,b, --rounds n, --seconds n, --results dir, --list';
 
 /** @throws {OptionError} */
 export function readOptions(args: readonly string[], known: readonly string[]): Options {
@@ -34,6 +36,7 @@ export function readOptions(args: readonly string[], known: readonly string[]): 
     manyClients: isQuick ? 100_000 : 1_000_000,
     memoryRequests: isQuick ? 200_000 : 1_000_000,
     isListWanted: values.list ?? false,
+    results: values.results,
   };
 }
 
@@ -46,6 +49,7 @@ function parse(args: readonly string[]) {
         only: { type: 'string' },
         rounds: { type: 'string' },
         seconds: { type: 'string' },
+        results: { type: 'string' },
         list: { type: 'boolean' },
       },
     }).values;

@@ -84,9 +84,12 @@ function installPackages() {
   writeFileSync(stamp, wanted);
 }
 
-/** @param {readonly string[]} programs each the name of its package too */
+/** @type {Readonly<Record<string, string>>} */
+const packageOf = { h2load: 'nghttp2-client' };
+
+/** @param {readonly string[]} programs each the name of its package too, but for those in `packageOf` */
 function installPrograms(programs) {
-  const missing = programs.filter((program) => !has(program));
+  const missing = programs.filter((program) => !has(program)).map((program) => packageOf[program] ?? program);
   if (missing.length === 0) return;
   const names = missing.join(' ');
   say(`installing from the distribution: ${names}`);
@@ -114,7 +117,7 @@ function build() {
 export function setUp({ forTests = false } = {}) {
   requireNode();
   installPackages();
-  installPrograms(['nginx', 'openssl', ...(forTests ? ['curl', 'shellcheck'] : [])]);
+  installPrograms(['nginx', 'openssl', ...(forTests ? ['curl', 'shellcheck', 'wrk', 'h2load'] : [])]);
   build();
 }
 

@@ -195,6 +195,7 @@ async function start(
           log,
           cacheUntil: decisionCache.cacheUntil,
         }),
+        counts.server,
       ),
     ),
     managementAddress: await open(

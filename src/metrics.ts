@@ -9,12 +9,14 @@ import {
 import type { TokenCounts } from './auth/access-token.ts';
 import { createDecisionCounts, listDecisions, type DecisionCounts } from './auth/decision-counts.ts';
 import type { DirectoryCounts } from './clients/client-directory.ts';
+import type { ServerCounts } from './http/decision-server.ts';
 
 /** Plain numbers that the path of a decision counts up; they become metrics when somebody reads them. */
 export interface Counts {
   readonly decisions: DecisionCounts;
   readonly clients: DirectoryCounts;
   readonly tokens: TokenCounts;
+  readonly server: ServerCounts;
 }
 
 export function createCounts(): Counts {
@@ -22,6 +24,7 @@ export function createCounts(): Counts {
     decisions: createDecisionCounts(),
     clients: { hits: 0, misses: 0, queries: 0 },
     tokens: { hits: 0, misses: 0, verified: 0, rejected: 0, unavailable: 0 },
+    server: { connections: 0 },
   };
 }
 
@@ -29,7 +32,7 @@ export function createCounts(): Counts {
  * The metrics of this process, and those of Node. What they are called and mean is in docs/metrics.md; the labels hold
  * nothing that a client chooses.
  */
-export function createMetrics({ decisions, clients, tokens }: Counts): Registry {
+export function createMetrics({ decisions, clients, tokens, server }: Counts): Registry {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
 
@@ -66,6 +69,9 @@ export function createMetrics({ decisions, clients, tokens }: Counts): Registry 
   );
   follow('apigw_store_queries_total', 'Queries of the database for API clients that were not in memory.', [], () => [
     [{}, clients.queries],
+  ]);
+  follow('apigw_decision_connections_total', 'Connections that the decision listener has accepted.', [], () => [
+    [{}, server.connections],
   ]);
   return registry;
 }

@@ -5,6 +5,11 @@ import { parseRequestHead, type RequestHead } from './request-head.ts';
 /** Answers with a whole HTTP message that has no body. Rejects never. */
 export type AnswerDecision = (request: RequestHead) => string | Promise<string>;
 
+/** Connections accepted since the start. */
+export interface ServerCounts {
+  connections: number;
+}
+
 /** Bytes of one head: four buffers of nginx's large_client_header_buffers (4 16k) pass, as with Node's own server. */
 const maxHead = 64 * 1024;
 /** Milliseconds of silence; above nginx's upstream keepalive_timeout (60 s), or nginx writes into a closing connection. */
@@ -22,10 +27,14 @@ const headTooLarge = 'HTTP/1.1 431 Request Header Fields Too Large\r\nConnection
  * other on connections that stay open. Node's own server costs more processor time for each request than all the rest of
  * a decision: docs/adr/0008-decision-server.md.
  */
-export function createDecisionServer(answer: AnswerDecision): ClosableServer {
+export function createDecisionServer(
+  answer: AnswerDecision,
+  counts: ServerCounts = { connections: 0 },
+): ClosableServer {
   const connections = new Set<Connection>();
   let isClosing = false;
   const server = createServer({ noDelay: true }, (socket) => {
+    counts.connections++;
     const connection = serve(socket, answer, () => isClosing);
     connections.add(connection);
     socket.once('close', () => connections.delete(connection));

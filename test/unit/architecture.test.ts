@@ -18,7 +18,7 @@ const allowed: Record<string, readonly string[]> = {
   log: ['config'],
   problem: [],
   'nearest-name': [],
-  metrics: ['auth', 'clients'],
+  metrics: ['auth', 'clients', 'http'],
   app: ['auth', 'clients', 'store', 'oidc', 'http', 'config', 'log', 'metrics', 'workers'],
   workers: ['http', 'config', 'log'],
   main: ['app', 'workers', 'config', 'log'],
