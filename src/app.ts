@@ -4,7 +4,7 @@ import { createTokenVerifier } from './auth/access-token.ts';
 import { createAuthenticator, type KeyRecord } from './auth/authenticator.ts';
 import { countDecisions } from './auth/decision-counts.ts';
 import { createPolicyCompiler, type CompilePolicy, type Policy } from './auth/policy.ts';
-import type { ClientStore } from './clients/client-store.ts';
+import { StoreUnavailable, type ClientStore } from './clients/client-store.ts';
 import { createApiClients, type ApiClients } from './clients/api-clients.ts';
 import { createClientDirectory } from './clients/client-directory.ts';
 import type { Config, ListenAddress } from './config.ts';
@@ -101,8 +101,9 @@ async function start(
   /** Before the change is acknowledged, no worker may grant by what was true before it. */
   const forgetEverywhere = async (id: number): Promise<void> => {
     onChange(id);
+    // it is stored, but whether every worker knows of it is not certain: that is not acknowledged
     if (peers && !(await peers.ask({ about: 'client', id })))
-      log.warn({ client_id: id }, 'a worker does not answer; it follows this change by the database');
+      throw new StoreUnavailable('the other workers have not been heard of');
   };
   const readMetrics = async () => {
     const others = peers ? await peers.ask({ about: 'metrics' }) : [];

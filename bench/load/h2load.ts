@@ -19,14 +19,17 @@ export interface PacedReport {
   readonly non_2xx: number;
 }
 
-/** One after the other at steps of 1 ms, so that the requests of all are spread evenly and do not come in bursts. */
-const connections = 5;
+/** nginx closes a connection after 1,000 requests (keepalive_requests), and h2load opens no other. */
+const mostForEach = 900;
+const fewestConnections = 5;
 
 /** Requests at a steady rate, whatever the answers take. */
 export async function runPaced(bench: Bench, options: PacedOptions): Promise<PacedReport> {
   const { url, perSecond, seconds, authorization } = options;
   const log = join(bench.folder('load'), 'paced.log');
   rmSync(log, { force: true });
+  // one after the other at steps of 1 ms, so that the requests of all are spread evenly and do not come in bursts
+  const connections = Math.max(fewestConnections, Math.ceil((perSecond * seconds) / mostForEach));
   await runProgram(bench, 'h2load', [
     ...['--h1', '--threads=1', `--clients=${connections}`, '--rate=1', '--rate-period=1ms'],
     ...[`--rps=${perSecond / connections}`, `--requests=${perSecond * seconds}`, `--log-file=${log}`],

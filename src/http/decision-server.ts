@@ -111,7 +111,7 @@ function serve(socket: Socket, answer: AnswerDecision, isClosing: () => boolean)
       void message.then((settled) => {
         isAnswering = false;
         send(settled, head);
-        work();
+        if (!socket.destroyed) work();
       });
     }
   };

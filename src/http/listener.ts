@@ -108,8 +108,13 @@ function write(address: ListenAddress): string {
 async function start(server: Server, address: ListenAddress): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(address.kind === 'unix' ? { path: address.path } : address, resolve);
+    server.listen(address.kind === 'unix' ? { path: address.path } : address, () => {
+      server.off('error', reject);
+      resolve();
+    });
   });
+  // a connection that could not be accepted, for want of file descriptors say, ends no gate
+  server.on('error', () => undefined);
   if (address.kind === 'unix') await chmod(address.path, 0o660);
 }
 

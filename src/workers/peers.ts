@@ -34,8 +34,10 @@ export type ToWorker =
   | { readonly type: 'question'; readonly number: number; readonly question: Question }
   | { readonly type: 'answers'; readonly number: number; readonly answers?: readonly unknown[] };
 
-/** Milliseconds; after that the change feed has to do. */
+/** Milliseconds that a worker may take to answer another one. */
 export const patience = 1_000;
+/** Longer, so that the primary has ended who is silent and says so; below nginx's 4 s. */
+const askerPatience = 3 * patience;
 
 export function sendToPrimary(message: ToPrimary): void {
   // a primary that is gone ends this worker by itself: node:cluster exits on 'disconnect'
@@ -69,7 +71,7 @@ export function connectPeers(): Peers {
           waiting.delete(number);
           resolve(answers);
         };
-        const timer = setTimeout(settle, patience);
+        const timer = setTimeout(settle, askerPatience);
         waiting.set(number, settle);
         sendToPrimary({ type: 'ask', number, question });
       });

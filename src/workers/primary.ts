@@ -33,7 +33,10 @@ const stopPatience = 9_000;
 export async function startWorkers(config: Config, log: Logger): Promise<Workers> {
   for (const address of [config.decisionListen, config.managementListen]) await claim(address);
   const joined = new Set<Worker>();
-  const questions = createQuestions(joined);
+  const questions = createQuestions(joined, (worker) => {
+    log.warn({ worker: worker.id }, 'a worker does not answer; it is ended');
+    worker.process.kill('SIGKILL');
+  });
   const restarts = new Set<NodeJS.Timeout>();
   let isKept = false;
   let isStopping = false;
@@ -106,7 +109,7 @@ interface Pending {
 }
 
 /** Puts the question of one worker to all others. One who dies meanwhile knows nothing any more and need not answer. */
-function createQuestions(joined: ReadonlySet<Worker>) {
+function createQuestions(joined: ReadonlySet<Worker>, onSilent: (worker: Worker) => void) {
   const pending = new Map<number, Pending>();
   let last = 0;
 
@@ -121,7 +124,11 @@ function createQuestions(joined: ReadonlySet<Worker>) {
     put(asker: Worker, askedAs: number, question: Question): void {
       const number = ++last;
       const missing = new Set([...joined].filter((worker) => worker !== asker));
-      const timer = setTimeout(() => pending.delete(number), patience);
+      const timer = setTimeout(() => {
+        if (question.about === 'metrics') pending.delete(number);
+        // it would go on from its memory when it wakes up; its exit counts as its answer, and another takes its place
+        else for (const worker of missing) onSilent(worker);
+      }, patience);
       const asked: Pending = { asker, number: askedAs, missing, answers: [], timer };
       pending.set(number, asked);
       for (const worker of missing) send(worker, { type: 'question', number, question });
