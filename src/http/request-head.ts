@@ -63,10 +63,8 @@ export function parseRequestHead(head: string): RequestHead | undefined {
       case 'x-decision-cache':
         hasCache = valueOf(head, colon, end) === 'on';
         break;
+      // a body, even an empty one, or another protocol
       case 'content-length':
-        if (valueOf(head, colon, end) !== '0') return undefined;
-        break;
-      // a body, or another protocol
       case 'transfer-encoding':
       case 'upgrade':
       case 'expect':
