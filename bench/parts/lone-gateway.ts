@@ -1,5 +1,6 @@
 import { Agent, request } from 'node:http';
 import { join } from 'node:path';
+import { gatewayCommand } from '../../src/local/stack.ts';
 import type { Bench } from '../bench.ts';
 import { apiKeyOf } from '../load/credentials.ts';
 import { freePort, pathOnly, startServer, type Server } from '../process.ts';
@@ -18,7 +19,7 @@ export async function startLoneGateway(bench: Bench, name: string, databaseFile:
   const port = await freePort();
   const server = await startServer(bench, {
     name,
-    command: [process.execPath, join(bench.root, 'dist/main.js')],
+    command: gatewayCommand(bench.root),
     env: {
       ...pathOnly(bench),
       DATABASE_URL: `sqlite:${databaseFile}`,

@@ -2,6 +2,7 @@ import { hash, type KeyObject } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { asLine, findClaim, meets, scopesOf, type Claims } from './claims.ts';
 import type { DenialReason } from './decision.ts';
+import { encodeHeaderValue, type HeaderValue } from './header-value.ts';
 import type { IssuerPolicy, TokenPolicy } from './policy.ts';
 import { findFault } from './registered-claims.ts';
 import { isSignedBy, type IsSignedBy } from './signature.ts';
@@ -37,7 +38,7 @@ export interface VerifiedToken {
   readonly outcome: 'verified';
   readonly kid: string | undefined;
   readonly clientId: string;
-  readonly clientName: string | undefined;
+  readonly clientName: HeaderValue | undefined;
   /** The token is good, but lacks what this location requires. */
   readonly lacks: DenialReason | undefined;
   /** Its `exp`, in milliseconds since the epoch. */
@@ -270,7 +271,7 @@ function judge(
     outcome: 'verified',
     kid,
     clientId,
-    clientName,
+    clientName: clientName === undefined ? undefined : encodeHeaderValue(clientName),
     lacks: findLack(policy, claims),
     expiresAt: Number(claims['exp']) * 1_000,
   };

@@ -1,4 +1,4 @@
-import { hash, randomInt } from 'node:crypto';
+import { hash, randomInt, timingSafeEqual } from 'node:crypto';
 
 const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
 const secretLength = 64;
@@ -20,9 +20,15 @@ export function generateSecret(): string {
   return secret;
 }
 
-/** What is stored of a secret: its SHA-256, 32 bytes. A fast digest is right for 381 random bits. */
-export function digestSecret(secret: string): Buffer {
-  return hash('sha256', secret, 'buffer');
+/** What is stored of a secret: its SHA-256, 64 hexadecimal digits. A fast digest is right for 381 random bits. */
+export function digestSecret(secret: string): string {
+  return hash('sha256', secret, 'hex');
+}
+
+/** Compares two digests in a time that does not depend on where they differ. */
+export function isSameDigest(one: string, other: string): boolean {
+  const [first, second] = [Buffer.from(one), Buffer.from(other)];
+  return first.length === second.length && timingSafeEqual(first, second);
 }
 
 /** `<id>.<secret>`, or undefined. Decided on the text alone: a database takes `01`, `1e0` or `0x1` for 1. */

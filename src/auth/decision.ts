@@ -1,10 +1,13 @@
+import type { HeaderValue } from './header-value.ts';
+
 /** Who is asking, once that is certain. */
 export interface Principal {
   /** Numeric id of the API client. */
   readonly id: number;
-  /** The client's `api_client_id`. */
-  readonly clientId: string;
-  readonly clientName: string;
+  /** The client's `api_client_id`, as the application receives it in `X-Client-Id`. */
+  readonly clientId: HeaderValue;
+  /** As the application receives it in `X-Client-Name`. */
+  readonly clientName: HeaderValue;
   readonly isAdmin: boolean;
   readonly method: 'api_key' | 'jwt';
 }

@@ -25,8 +25,8 @@ export interface ApiKey {
 }
 
 export interface StoredKey extends ApiKey {
-  /** SHA-256 of the secret, 32 bytes. */
-  readonly digest: Buffer;
+  /** SHA-256 of the secret, 64 hexadecimal digits. */
+  readonly digest: string;
 }
 
 /** Who does something, and in the course of which request. */

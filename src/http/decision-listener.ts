@@ -1,7 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { Authenticate } from '../auth/authenticator.ts';
 import type { Decision, Granted, Principal } from '../auth/decision.ts';
-import { encodeHeaderValue } from '../auth/header-value.ts';
 import { challengeOf, scopeChallengeOf, tokenErrorOf } from '../auth/challenge.ts';
 import type { CompilePolicy, Policy } from '../auth/policy.ts';
 import type { Logger } from '../log.ts';
@@ -97,35 +96,18 @@ function answer(decision: Decision, policy: Policy, requestId: string, log: Logg
   }
 }
 
-/** Made once for each principal: the same object comes with every request of that client. */
-const grantedMessageOf = new WeakMap<Principal, string>();
-
-function grantedMessage(principal: Principal): string {
-  const known = grantedMessageOf.get(principal);
-  if (known !== undefined) return known;
-  const made = message('204 No Content', [
-    // the marker without which nginx lets nothing through: a 2xx from anybody else does not have it
-    'X-Auth-Decision',
-    'granted',
-    'X-Client-Id',
-    encodeHeaderValue(principal.clientId),
-    'X-Client-Name',
-    encodeHeaderValue(principal.clientName),
-    'X-Auth-Method',
-    principal.method,
-  ]);
-  grantedMessageOf.set(principal, made);
-  return made;
+/** The marker is that without which nginx lets nothing through: a 2xx from anybody else does not have it. */
+function grantedMessage({ clientId, clientName, method }: Principal): string {
+  return `HTTP/1.1 204 No Content\r\nCache-Control: no-store\r\nX-Auth-Decision: granted\r\nX-Client-Id: ${clientId}\r\nX-Client-Name: ${clientName}\r\nX-Auth-Method: ${method}\r\n\r\n`;
 }
 
 /**
- * A whole HTTP message without a body.
+ * The whole HTTP message of a refusal, without a body.
  *
  * @throws {Error} when a value would end its line, or is not ASCII
  */
 function message(status: string, headers: readonly string[]): string {
-  // RFC 9110 8.6: a 204 has no Content-Length
-  let text = `HTTP/1.1 ${status}\r\nCache-Control: no-store\r\n${status.startsWith('204') ? '' : 'Content-Length: 0\r\n'}`;
+  let text = `HTTP/1.1 ${status}\r\nCache-Control: no-store\r\nContent-Length: 0\r\n`;
   for (let index = 0; index < headers.length; index += 2) {
     const value = headers[index + 1] ?? '';
     if (!/^[\x20-\x7e]*$/.test(value)) throw new Error(`The value of ${headers[index] ?? ''} cannot be sent.`);

@@ -10,7 +10,6 @@ import type { ApiClients } from '../clients/api-clients.ts';
 import { StoreUnavailable, type ClientStore } from '../clients/client-store.ts';
 import { redact, type Logger } from '../log.ts';
 import { presentProblem, Problem } from '../problem.ts';
-import { encodeHeaderValue } from '../auth/header-value.ts';
 import { createApiClientRoutes } from './api-client-routes.ts';
 import { logDenial } from './log-denial.ts';
 import { readGatewayHeaders, readPolicy } from './request-headers.ts';
@@ -194,8 +193,8 @@ function authenticateCaller(
       context.state.actor = { clientId: principal.id, requestId: context.state.requestId };
       // for nginx's access log; nginx hides them from the caller
       context.set({
-        'X-Client-Id': encodeHeaderValue(principal.clientId),
-        'X-Client-Name': encodeHeaderValue(principal.clientName),
+        'X-Client-Id': principal.clientId,
+        'X-Client-Name': principal.clientName,
         'X-Auth-Method': principal.method,
       });
       await next();

@@ -25,6 +25,11 @@ export interface StackOptions {
   readonly output: Writable;
 }
 
+/** How the gateway is started everywhere: young objects take 12 MB at most, where Node would let them take 48. */
+export function gatewayCommand(root: string): [command: string, ...args: string[]] {
+  return [process.execPath, '--max-semi-space-size=4', join(root, 'dist/main.js')];
+}
+
 /** Gateway, application and nginx, running on this machine. */
 export interface Stack {
   readonly gateway: Child;
@@ -118,7 +123,7 @@ async function start(
   };
   const gateway = startChild({
     name: 'the gateway',
-    command: [process.execPath, join(root, 'dist/main.js')],
+    command: gatewayCommand(root),
     env: gatewayEnv,
     // a gateway that had to be started again was not asked for another key
     restartEnv: { ...gatewayEnv, API_KEY_CREATE: 'false' },

@@ -28,7 +28,7 @@ interface KeyRow {
   first_used_at: number | null;
 }
 
-export function createClientStore({ read, write, expectFile }: Database): ClientStore {
+export function createClientStore({ read, write, lookUp, expectFile }: Database): ClientStore {
   const ask = <T>(work: () => Promise<T>): Promise<T> =>
     orUnavailable(async () => {
       expectFile();
@@ -36,9 +36,9 @@ export function createClientStore({ read, write, expectFile }: Database): Client
     });
 
   return {
-    find: (id) => ask(() => findClient(read, { id })),
+    find: (id) => ask(async () => toClient(await lookUp(selectById, id))),
 
-    findByApiClientId: (apiClientId) => ask(() => findClient(read, { api_client_id: apiClientId })),
+    findByApiClientId: (apiClientId) => ask(async () => toClient(await lookUp(selectByApiClientId, apiClientId))),
 
     list: ({ after, limit }) =>
       ask(async () => {
@@ -87,7 +87,7 @@ export function createClientStore({ read, write, expectFile }: Database): Client
 
 function createTransaction(transaction: Knex.Transaction, revision: number): ClientTransaction {
   return {
-    find: (id) => findClient(transaction, { id }),
+    find: async (id) => toClient(await transaction.raw(selectById, [id])),
 
     async insertClient(client) {
       const rows: Pick<ClientRow, 'id'>[] = await orDuplicate(transaction('api_clients').insert(toRow(client), ['id']));
@@ -98,7 +98,7 @@ function createTransaction(transaction: Knex.Transaction, revision: number): Cli
       const rows: Pick<KeyRow, 'id'>[] = await transaction('api_keys').insert(
         {
           client_id: clientId,
-          digest: digest.toString('hex'),
+          digest,
           created_at: createdAt,
           expires_at: expiresAt,
           is_bootstrap: isBootstrap,
@@ -146,26 +146,23 @@ function createTransaction(transaction: Knex.Transaction, revision: number): Cli
   };
 }
 
-async function findClient(
-  database: Knex,
-  where: { id: number } | { api_client_id: string },
-): Promise<ClientWithKeys | undefined> {
-  // one statement, so that a client and its keys are of the same moment
-  const rows = await database<ClientRow>('api_clients as client')
-    .where(Object.fromEntries(Object.entries(where).map(([column, value]) => [`client.${column}`, value])))
-    .leftJoin('api_keys as key', 'key.client_id', 'client.id')
-    .select<(ClientRow & { [Column in keyof KeyRow as `key_${Column}`]: KeyRow[Column] | null })[]>(
-      'client.*',
-      'key.id as key_id',
-      'key.client_id as key_client_id',
-      'key.digest as key_digest',
-      'key.expires_at as key_expires_at',
-      'key.is_bootstrap as key_is_bootstrap',
-      'key.first_used_at as key_first_used_at',
-    );
-  const [client] = rows;
+/** A row for each key of the client, and one if it has none. */
+type JoinedRow = ClientRow & { [Column in keyof KeyRow as `key_${Column}`]: KeyRow[Column] | null };
+
+/** One statement, so that a client and its keys are of the same moment. */
+const selectClient = `select client.*, ${(
+  ['id', 'client_id', 'digest', 'expires_at', 'is_bootstrap', 'first_used_at'] satisfies (keyof KeyRow)[]
+)
+  .map((column) => `key.${column} as key_${column}`)
+  .join(', ')} from api_clients as client left join api_keys as key on key.client_id = client.id`;
+const selectById = `${selectClient} where client.id = ?`;
+const selectByApiClientId = `${selectClient} where client.api_client_id = ?`;
+
+function toClient(rows: unknown): ClientWithKeys | undefined {
+  const joined = rows as readonly JoinedRow[];
+  const [client] = joined;
   if (!client) return undefined;
-  const keys = rows.flatMap((row): KeyRow[] => {
+  const keys = joined.flatMap((row): KeyRow[] => {
     if (row.key_id === null || row.key_client_id === null || row.key_digest === null) return [];
     return [
       {
@@ -222,7 +219,7 @@ function toKey(row: KeyRow): StoredKey {
   return {
     id: row.id,
     clientId: row.client_id,
-    digest: Buffer.from(row.digest, 'hex'),
+    digest: row.digest,
     expiresAt: row.expires_at,
     isBootstrap: Boolean(row.is_bootstrap),
     firstUsedAt: row.first_used_at,

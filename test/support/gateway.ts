@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { after } from 'node:test';
+import { gatewayCommand } from '../../src/local/stack.ts';
 import { makeTempDir, root, until } from './stack.ts';
 
 /** The gateway's process by itself, without nginx: for what happens to the process and its database. */
@@ -34,7 +35,8 @@ after(() => {
 export function spawnGateway(dir = makeTempDir(), env: Record<string, string> = {}, name = 'gateway'): GatewayProcess {
   const decision = join(dir, `${name}-d.sock`);
   const management = join(dir, `${name}-m.sock`);
-  const child = spawn(process.execPath, [join(root, 'dist/main.js')], {
+  const [node, ...args] = gatewayCommand(root);
+  const child = spawn(node, args, {
     env: {
       PATH: process.env['PATH'],
       DATABASE_URL: `sqlite:${join(dir, 'apigw.db')}`,

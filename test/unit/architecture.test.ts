@@ -4,6 +4,7 @@ import { dirname, join, normalize } from 'node:path';
 import { suite, test } from 'node:test';
 import { denialDetails } from '../../src/auth/decision.ts';
 import { policySettings } from '../../src/auth/policy.ts';
+import { gatewayCommand } from '../../src/local/stack.ts';
 import { root } from '../support/stack.ts';
 
 /** Which rooms a room may import from, besides itself. The files at the top are rooms of their own. */
@@ -52,6 +53,16 @@ suite('the source', () => {
   });
 });
 
+test('the gateway is started with the same limit of its memory everywhere', () => {
+  const [, limit = ''] = gatewayCommand(root);
+  for (const file of ['package.json', 'docker/gateway/Dockerfile', 'systemd/apigw-gateway.service']) {
+    const line = readFileSync(join(root, file), 'utf8')
+      .split('\n')
+      .find((text) => /node\b.*dist\/main\.js/.test(text));
+    assert.ok(line?.includes(limit), `${file}: ${line}`);
+  }
+});
+
 test('nginx words every reason for a denial as the gateway does', () => {
   const snippet = readFileSync(join(root, 'nginx/snippets/problems.conf'), 'utf8');
   const table = /map \$reason \$problem_detail \{([^}]*)\}/.exec(snippet)?.[1] ?? '';
@@ -77,6 +88,13 @@ suite('the settings of a policy', () => {
   test('are all handed to the gateway, each under its own name', () => {
     const line = /^proxy_set_header X-Policy "(.*)";$/m.exec(nginx('snippets/policy.conf'))?.[1];
     assert.equal(line, policySettings.map((setting) => `${setting}=$${setting}`).join('\\t'));
+  });
+
+  // a setting that is not in the key would be decided once for all its values
+  test('are all in the key of the decision cache', () => {
+    const key = /^proxy_cache_key "(.*)";$/m.exec(nginx('snippets/decision.conf'))?.[1];
+    const settings = policySettings.map((setting) => `$${setting}`);
+    assert.equal(key, ['$http_authorization', '$server_name', ...settings].join('\\n'));
   });
 
   test('reach no application as headers', () => {

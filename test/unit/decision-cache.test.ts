@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } f
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import type { Granted } from '../../src/auth/decision.ts';
+import { encodeHeaderValue } from '../../src/auth/header-value.ts';
 import { createDecisionCache } from '../../src/http/decision-cache.ts';
 import { createLog } from '../../src/log.ts';
 import { makeTempDir } from '../support/stack.ts';
@@ -37,7 +38,7 @@ function make({ isEnabled = true, capacity = 10 } = {}) {
 
 const grant = (id: number, expiresAt: number | null = null, method: 'api_key' | 'jwt' = 'api_key'): Granted => ({
   outcome: 'granted',
-  principal: { id, clientId: 'x', clientName: 'x', isAdmin: false, method },
+  principal: { id, clientId: encodeHeaderValue('x'), clientName: encodeHeaderValue('x'), isAdmin: false, method },
   expiresAt,
 });
 

@@ -5,6 +5,7 @@ import { after, before, mock, suite, test } from 'node:test';
 import { createTokenVerifier } from '../../src/auth/access-token.ts';
 import { digestSecret } from '../../src/auth/api-key.ts';
 import { createAuthenticator } from '../../src/auth/authenticator.ts';
+import { encodeHeaderValue } from '../../src/auth/header-value.ts';
 import { createPolicyCompiler } from '../../src/auth/policy.ts';
 import { createDecisionHandler } from '../../src/http/decision-listener.ts';
 import type { RequestHead } from '../../src/http/request-head.ts';
@@ -26,7 +27,13 @@ suite('a decision that is made from memory', () => {
   const issuer = 'https://issuer.example';
   const secret = 'A'.repeat(64);
   const client = {
-    principal: { id: 1, clientId: 'one', clientName: 'One', isAdmin: false, method: 'api_key' as const },
+    principal: {
+      id: 1,
+      clientId: encodeHeaderValue('one'),
+      clientName: encodeHeaderValue('One'),
+      isAdmin: false,
+      method: 'api_key' as const,
+    },
     isEnabled: true,
     keys: [{ id: 1, digest: digestSecret(secret), expiresAt: null, isUnusedBootstrap: false }],
   };
