@@ -33,7 +33,7 @@ const newTokens =
   async (bench: Bench): Promise<CredentialSource> => {
     const { tokens } = await issuer(bench);
     const lists: { readonly file: string; readonly count: number; usedAt: number }[] = [];
-    let perSecond = 5_000;
+    let perSecond = 8_000;
     return {
       isUsedOnce: true,
       // it may have been more, had there been enough of them
