@@ -16,7 +16,7 @@ export interface StackOptions {
   readonly name: string;
   /** API clients in its database. */
   readonly clients: number;
-  /** Processes that answer nginx; more than one is a setting that the product may not know. */
+  /** APIGW_WORKERS. */
   readonly workers?: number;
   readonly isCached?: boolean;
 }
