@@ -1,9 +1,8 @@
-import { copyFileSync, existsSync, mkdirSync } from 'node:fs';
+import { copyFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { ConfigError } from '../../src/config.ts';
 import { readLocalSettings, type LocalSettings } from '../../src/local/settings.ts';
 import { startStack } from '../../src/local/stack.ts';
-import { Skip, type Bench } from '../bench.ts';
+import type { Bench } from '../bench.ts';
 import { createTail, freePort } from '../process.ts';
 import type { Target } from '../set-ups/set-up.ts';
 import { certificate } from './certificate.ts';
@@ -34,11 +33,10 @@ export function gatewayStack(bench: Bench, options: StackOptions): Promise<Gatew
 
 async function start(bench: Bench, options: StackOptions): Promise<GatewayStack> {
   const { name, clients, workers = 1, isCached = false } = options;
-  if (isCached && !existsSync(join(bench.root, 'nginx/snippets/decision-cache.conf')))
-    throw new Skip('the product has no nginx/snippets/decision-cache.conf');
   const { url, onStarted } = await issuer(bench);
   const port = await freePort();
-  const settings = readSettings(bench, workers === 1 ? {} : { APIGW_WORKERS: String(workers) }, {
+  const env = {
+    ...(workers > 1 && { APIGW_WORKERS: String(workers) }),
     DATABASE_URL: `sqlite:${await database(bench, clients)}`,
     OIDC_ALLOW_INSECURE_HTTP: 'true',
     APIGW_STATE_DIR: join(bench.folder(name), 'state'),
@@ -54,7 +52,8 @@ async function start(bench: Bench, options: StackOptions): Promise<GatewayStack>
     APIGW_HTTP_PORT: String(await freePort()),
     APIGW_HTTPS_PORT: String(await freePort()),
     APIGW_APP_UPSTREAM: `unix:${(await application(bench)).socket}`,
-  });
+  };
+  const settings = readLocalSettings(env, bench.root, process.getuid?.() === 0);
   await useCertificate(bench, settings);
   const output = createTail();
   bench.signal.throwIfAborted();
@@ -75,23 +74,6 @@ async function start(bench: Bench, options: StackOptions): Promise<GatewayStack>
     refusesStrangers: true,
     management: join(stack.runDir, 'management.sock'),
   };
-}
-
-/** @throws {Skip} when the product does not know one of the extra settings */
-function readSettings(
-  bench: Bench,
-  extra: Readonly<Record<string, string>>,
-  env: Readonly<Record<string, string>>,
-): LocalSettings {
-  try {
-    const settings = readLocalSettings({ ...env, ...extra }, bench.root, process.getuid?.() === 0);
-    const lost = Object.keys(extra).find((name) => settings.gatewayEnv[name] === undefined);
-    if (lost !== undefined) throw new Skip(`${lost} does not reach the gateway`);
-    return settings;
-  } catch (error) {
-    if (error instanceof ConfigError) throw new Skip(error.problems.join(' '));
-    throw error;
-  }
 }
 
 /** That of the set-ups it is compared with. */
