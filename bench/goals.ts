@@ -50,8 +50,8 @@ export const goals: readonly Goal[] = [
     value: ({ key_set_fetches }) => {
       if (key_set_fetches.length === 0) return undefined;
       const tooMany = key_set_fetches.map(
-        ({ fetches, processes, running_seconds }) =>
-          fetches - processes * (1 + Math.floor(running_seconds / keySetLifetime)),
+        ({ fetches, processes, counted_seconds }) =>
+          fetches - processes * (1 + Math.floor(counted_seconds / keySetLifetime)),
       );
       return Math.max(0, ...tooMany);
     },

@@ -111,8 +111,8 @@ function writeOnce({ memory, start, cold, key_set_fetches: fetches }: Result): s
     cold &&
       `Decisions asked one after the other on one connection, ${count(cold.clients)} API clients, ${count(cold.asked)} of them: first p50 ${whole(cold.cold_p50_us)} us, p95 ${whole(cold.cold_p95_us)} us; again p50 ${whole(cold.warm_p50_us)} us, p95 ${whole(cold.warm_p95_us)} us.`,
     ...fetches.map(
-      ({ name, fetches: times, processes, running_seconds }) =>
-        `Fetches of the key set by the gateway "${name}" (${processes} ${processes === 1 ? 'process' : 'processes'}) in ${running_seconds} s: ${times}.`,
+      ({ name, fetches: times, processes, counted_seconds }) =>
+        `Fetches of the key set by the gateway "${name}" (${processes} ${processes === 1 ? 'process' : 'processes'}) in ${counted_seconds} s: ${times}.`,
     ),
   ].filter((line) => line !== null);
   return lines.length === 0 ? '' : `## Measured once\n\n${lines.map((line) => `- ${line}`).join('\n')}`;

@@ -119,5 +119,5 @@ export interface KeySetFetches {
   readonly name: string;
   readonly fetches: number;
   readonly processes: number;
-  readonly running_seconds: number;
+  readonly counted_seconds: number;
 }

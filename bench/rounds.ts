@@ -3,6 +3,7 @@ import { Agent, request } from 'node:https';
 import { request as httpRequest } from 'node:http';
 import { Skip, type Bench } from './bench.ts';
 import { measure } from './measure.ts';
+import { issuer } from './parts/issuer.ts';
 import type { Measurement, Row, Skipped } from './result.ts';
 import { rateOf, ratioByRound } from './compare.ts';
 import { spreadOf } from './statistics.ts';
@@ -24,6 +25,7 @@ export async function runRounds(bench: Bench, setUps: readonly SetUp[]): Promise
     if ('reason' in outcome) skipped.push({ name: setUp.name, reason: outcome.reason });
     else prepared.push({ setUp, target: outcome, measurements: [] });
   }
+  (await issuer(bench)).countFetches();
   for (let round = 1; round <= rounds; round++) {
     for (const { setUp, target, measurements } of shuffled(prepared)) {
       const measurement = await measure(bench, setUp, target, { round, seconds });
@@ -40,7 +42,7 @@ async function prepare(bench: Bench, setUp: SetUp): Promise<Target | { readonly 
     const target = await setUp.prepare(bench);
     await expectAnswers(target);
     bench.say(`${setUp.name} is up`);
-    await measure(bench, setUp, target, { round: 0, seconds: setUp.warmUp ?? (bench.options.isQuick ? 1 : 2) });
+    await measure(bench, setUp, target, { round: 0, seconds: bench.options.isQuick ? 1 : 2 });
     return target;
   } catch (error) {
     bench.signal.throwIfAborted();

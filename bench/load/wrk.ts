@@ -35,6 +35,20 @@ export async function runWrk(bench: Bench, options: WrkOptions): Promise<WrkRepo
   return parseWrk(printed);
 }
 
+/** Asks until each thread of the load generator has gone through its share of the credentials. */
+export async function runThrough(bench: Bench, options: Omit<WrkOptions, 'seconds'>): Promise<void> {
+  // the threads are not equally fast
+  const enough = 1.2;
+  let report: WrkReport;
+  let seconds = 5;
+  do {
+    report = await runWrk(bench, { ...options, seconds });
+    if (report.requests === 0 || report.non_2xx > 0)
+      throw new Error(`${report.non_2xx} of ${report.requests} answers of ${options.url} were not 2xx`);
+    seconds *= 2;
+  } while (report.file_used < enough);
+}
+
 const numbers = ['requests', 'microseconds', 'p50', 'p99', 'non_2xx', 'socket_errors', 'file_used'] as const;
 
 /** @throws {Error} with what was printed, when the line is not there or incomplete */

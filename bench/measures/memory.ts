@@ -1,6 +1,6 @@
 import type { Bench } from '../bench.ts';
 import { apiKeyOf, writeCredentials } from '../load/credentials.ts';
-import { runWrk } from '../load/wrk.ts';
+import { runThrough, runWrk, type WrkOptions } from '../load/wrk.ts';
 import { database } from '../parts/database.ts';
 import { policyHeaders, startLoneGateway, type LoneGateway } from '../parts/lone-gateway.ts';
 import { memoryOfTrees } from '../proc.ts';
@@ -21,7 +21,7 @@ export async function measureMemory(bench: Bench): Promise<MemoryResult> {
   await busy.stop();
 
   const full = await startLoneGateway(bench, 'memory-many', await database(bench, bench.options.manyClients));
-  await askEach(bench, full, writeKeys(bench, 'many', manyKeys));
+  await runThrough(bench, questionsTo(full, writeKeys(bench, 'many', manyKeys)));
   const withMany = memoryOfTrees([full.pid]);
   await full.stop();
   return {
@@ -53,20 +53,17 @@ async function askTimes(bench: Bench, gateway: LoneGateway, credentials: string,
   return asked;
 }
 
-/** Until each thread of the load generator has gone through its share. */
-async function askEach(bench: Bench, gateway: LoneGateway, credentials: string): Promise<void> {
-  const enough = 1.2;
-  for (let seconds = 5; (await ask(bench, gateway, credentials, seconds)).file_used < enough; seconds *= 2);
-}
-
-async function ask(bench: Bench, { port }: LoneGateway, credentials: string, seconds: number) {
-  const report = await runWrk(bench, {
-    url: `http://127.0.0.1:${port}/decision`,
-    connections: 32,
-    seconds,
-    credentials,
-    headers: Object.entries(policyHeaders).map(([name, value]) => `${name}: ${value}`),
-  });
+async function ask(bench: Bench, gateway: LoneGateway, credentials: string, seconds: number) {
+  const report = await runWrk(bench, { ...questionsTo(gateway, credentials), seconds });
   if (report.requests > 0 && report.non_2xx === 0) return report;
   throw new Error(`memory: ${report.non_2xx} of ${report.requests} decisions were not granted`);
+}
+
+function questionsTo({ port }: LoneGateway, credentials: string): Omit<WrkOptions, 'seconds'> {
+  return {
+    url: `http://127.0.0.1:${port}/decision`,
+    connections: 32,
+    credentials,
+    headers: Object.entries(policyHeaders).map(([name, value]) => `${name}: ${value}`),
+  };
 }

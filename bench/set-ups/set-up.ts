@@ -8,8 +8,6 @@ export interface SetUp {
   /** Names of the set-ups that this one is compared with; they are measured with it. The ratios are to the first. */
   readonly comparedWith: readonly string[];
   readonly load: Load;
-  /** Seconds of load before the first round, where the usual are too few. */
-  readonly warmUp?: number;
   /** Whether `--quick` measures it too. */
   readonly isQuick: boolean;
   /** @throws {Skip} when it cannot be measured here */
@@ -51,6 +49,6 @@ export interface CredentialSource {
   readonly onMeasured?: (requestsPerSecond: number) => void;
 }
 
-export const closed: Load = { kind: 'closed', connections: 32 };
+export const closed = { kind: 'closed', connections: 32 } as const satisfies Load;
 export const crowded: Load = { kind: 'closed', connections: 128 };
 export const paced: Load = { kind: 'paced', perSecond: 2_000 };

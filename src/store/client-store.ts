@@ -7,6 +7,7 @@ import {
   type ClientTransaction,
   type ClientWithKeys,
 } from '../clients/client-store.ts';
+import { inBatches } from './in-batches.ts';
 import { isDuplicateApiClientId, type Database } from './sqlite.ts';
 
 interface ClientRow {
@@ -35,10 +36,26 @@ export function createClientStore({ read, write, lookUp, expectFile }: Database)
       return work();
     });
 
-  return {
-    find: (id) => ask(async () => toClient(await lookUp(selectById, id))),
+  /** The file is checked by `lookUp`. */
+  const lookUpClients = <Column extends 'id' | 'api_client_id'>(column: Column, values: readonly ClientRow[Column][]) =>
+    orUnavailable(async () => {
+      const rows = (await lookUp(
+        `${selectClient} where client.${column} in (select value from json_each(?))`,
+        JSON.stringify(values),
+      )) as JoinedRow[];
+      const found = new Map<ClientRow[Column], JoinedRow[]>();
+      for (const row of rows) {
+        const others = found.get(row[column]);
+        if (others) others.push(row);
+        else found.set(row[column], [row]);
+      }
+      return (value: ClientRow[Column]) => toClient(found.get(value) ?? []);
+    });
 
-    findByApiClientId: (apiClientId) => ask(async () => toClient(await lookUp(selectByApiClientId, apiClientId))),
+  return {
+    find: inBatches((ids) => lookUpClients('id', ids)),
+
+    findByApiClientId: inBatches((apiClientIds) => lookUpClients('api_client_id', apiClientIds)),
 
     list: ({ after, limit }) =>
       ask(async () => {
@@ -87,7 +104,7 @@ export function createClientStore({ read, write, lookUp, expectFile }: Database)
 
 function createTransaction(transaction: Knex.Transaction, revision: number): ClientTransaction {
   return {
-    find: async (id) => toClient(await transaction.raw(selectById, [id])),
+    find: async (id) => toClient(await transaction.raw<JoinedRow[]>(`${selectClient} where client.id = ?`, [id])),
 
     async insertClient(client) {
       const rows: Pick<ClientRow, 'id'>[] = await orDuplicate(transaction('api_clients').insert(toRow(client), ['id']));
@@ -155,14 +172,11 @@ const selectClient = `select client.*, ${(
 )
   .map((column) => `key.${column} as key_${column}`)
   .join(', ')} from api_clients as client left join api_keys as key on key.client_id = client.id`;
-const selectById = `${selectClient} where client.id = ?`;
-const selectByApiClientId = `${selectClient} where client.api_client_id = ?`;
 
-function toClient(rows: unknown): ClientWithKeys | undefined {
-  const joined = rows as readonly JoinedRow[];
-  const [client] = joined;
+function toClient(rows: readonly JoinedRow[]): ClientWithKeys | undefined {
+  const [client] = rows;
   if (!client) return undefined;
-  const keys = joined.flatMap((row): KeyRow[] => {
+  const keys = rows.flatMap((row): KeyRow[] => {
     if (row.key_id === null || row.key_client_id === null || row.key_digest === null) return [];
     return [
       {

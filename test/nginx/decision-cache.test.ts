@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { openTestDatabase } from '../support/database.ts';
 import { audienceOf, startProvider, type RealProvider } from '../support/provider.ts';
 import { setSettings } from '../support/settings.ts';
-import { freePorts, startTestStack, until, type TestStack } from '../support/stack.ts';
+import { form, freePorts, startTestStack, until, type TestStack } from '../support/stack.ts';
 
 /** With plain HTTP, so that the load is one on nginx; and two with the same name that accept something else. */
 const servers = (port: number) =>
@@ -28,7 +28,8 @@ server {   # HTTP
     )
     .join('');
 
-suite('decisions that nginx keeps', () => {
+// with several workers there are none, see docs/nginx.md
+suite('decisions that nginx keeps', { skip: form === 'workers' }, () => {
   let provider: RealProvider;
   let stack: TestStack;
   let port: number;

@@ -17,13 +17,16 @@ suite('a thousand decisions on a known key', () => {
   /** What the gateway has done so far, by its own account and by the kernel's: proc(5), /proc/pid/io. */
   async function read() {
     const samples = await readSamples(join(stack.stack.runDir, 'management.sock'));
-    const io = readFileSync(`/proc/${stack.stack.gateway.pid ?? 0}/io`, 'utf8');
+    const writes = stack.gatewayPids().map((pid) => {
+      const io = readFileSync(`/proc/${pid}/io`, 'utf8');
+      return Number(/^syscw: ([0-9]+)$/m.exec(io)?.[1]);
+    });
     return {
       granted: sumOf(samples, 'apigw_decisions_total', { outcome: 'granted' }),
       hits: sumOf(samples, 'apigw_cache_lookups_total', { cache: 'clients', result: 'hit' }),
       queries: sumOf(samples, 'apigw_store_queries_total'),
       connections: sumOf(samples, 'apigw_decision_connections_total'),
-      writes: Number(/^syscw: ([0-9]+)$/m.exec(io)?.[1]),
+      writes: writes.reduce((sum, one) => sum + one, 0),
     };
   }
 

@@ -34,7 +34,8 @@ suite('while the gateway does not answer', () => {
 
   test('stopped (SIGSTOP): 503 within 5 seconds, and all is well when it goes on', async () => {
     assert.ok(await works());
-    process.kill(stack.stack.gateway.pid ?? 0, 'SIGSTOP');
+    const pids = stack.gatewayPids();
+    for (const pid of pids) process.kill(pid, 'SIGSTOP');
     try {
       await Promise.all([
         expectUnavailable('/'),
@@ -42,7 +43,7 @@ suite('while the gateway does not answer', () => {
         expectUnavailable('/v1/management/api-clients'),
       ]);
     } finally {
-      process.kill(stack.stack.gateway.pid ?? 0, 'SIGCONT');
+      for (const pid of pids) process.kill(pid, 'SIGCONT');
     }
     await until('the gateway decides again', works);
   });

@@ -24,6 +24,8 @@ export interface TestStack extends FrontDoor {
   readonly application: Application;
   readonly stateDir: string;
   readonly adminKey: string;
+  /** The gateway's process, and its workers when it has some. */
+  readonly gatewayPids: () => number[];
   readonly output: () => string;
   readonly accessLog: () => Record<string, unknown>[];
   /** Stops everything and fails when any log has a credential that is not on the bootstrap line. */
@@ -38,12 +40,13 @@ export async function startTestStack({
   const application = await startApplication();
   const [httpPort, httpsPort] = await freePorts(2);
   const configDir = makeTempDir();
-  if (edit) {
-    const shipped = readFileSync(join(root, 'nginx/conf.d/default.conf'), 'utf8');
-    const edited = edit(shipped);
-    assert.notEqual(edited, shipped, 'the edit of default.conf changes nothing');
+  const shipped = readFileSync(join(root, 'nginx/conf.d/default.conf'), 'utf8');
+  const edited = edit ? edit(shipped) : shipped;
+  if (edit) assert.notEqual(edited, shipped, 'the edit of default.conf changes nothing');
+  const { conf, env: formEnv } = inForm(edited);
+  if (conf !== shipped) {
     mkdirSync(join(configDir, 'nginx/conf.d'), { recursive: true });
-    writeFileSync(join(configDir, 'nginx/conf.d/default.conf'), edited);
+    writeFileSync(join(configDir, 'nginx/conf.d/default.conf'), conf);
   }
   const settings = readLocalSettings(
     {
@@ -54,6 +57,7 @@ export async function startTestStack({
       APIGW_HTTPS_PORT: String(httpsPort),
       APIGW_APP_UPSTREAM: `127.0.0.1:${application.port}`,
       ...(process.env['APIGW_NGINX'] && { APIGW_NGINX: process.env['APIGW_NGINX'] }),
+      ...formEnv,
       ...env,
     },
     root,
@@ -74,6 +78,11 @@ export async function startTestStack({
     application,
     stateDir,
     adminKey,
+    gatewayPids: () => {
+      const pid = String(stack.gateway.pid ?? 0);
+      const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ');
+      return [pid, ...children.filter((child) => child !== '')].map(Number);
+    },
     output: () => printed,
     accessLog: () => readAccessLog(stack.logDir),
     stop: async () => {
@@ -87,6 +96,24 @@ export async function startTestStack({
       rmSync(configDir, { recursive: true, force: true });
     },
   });
+}
+
+/** What scripts/test-forms.mjs wants: how the product runs where a test does not say it. */
+export const form = process.env['TEST_FORM'];
+
+function inForm(conf: string): { conf: string; env: Record<string, string> } {
+  switch (form) {
+    case undefined:
+      return { conf, env: {} };
+    case 'workers':
+      return { conf, env: { APIGW_WORKERS: '2' } };
+    case 'decision-cache': {
+      const asks = /^( *include snippets\/gateway\.conf;).*\n(?! *include snippets\/decision-cache\.conf;)/gm;
+      return { conf: conf.replace(asks, '$&  include snippets/decision-cache.conf;\n'), env: {} };
+    }
+    default:
+      throw new Error(`there is no form ${form}`);
+  }
 }
 
 function readAccessLog(logDir: string): Record<string, unknown>[] {
