@@ -1,12 +1,14 @@
 import { hash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { checksumOf } from '../../src/auth/api-key.ts';
 import type { Bench } from '../bench.ts';
 import type { CredentialSource } from '../set-ups/set-up.ts';
 
-/** The secret of a client of the benchmark: 64 letters and digits. */
+/** The secret of a client of the benchmark. */
 export function secretOf(id: number): string {
-  return hash('sha256', `bench-${id}`);
+  const random = hash('sha256', `bench-${id}`).slice(0, 58);
+  return random + checksumOf(`${id}.${random}`);
 }
 
 export function apiKeyOf(id: number): string {

@@ -1,7 +1,9 @@
 import { hash, randomInt, timingSafeEqual } from 'node:crypto';
+import { crc32 } from 'node:zlib';
 
 const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
-const secretLength = 64;
+const randomLength = 58;
+const checksumLength = 6;
 const largestId = '9223372036854775807';
 const keyPattern = /^([1-9][0-9]{0,18})\.([A-Za-z0-9]{64})$/;
 const idPattern = /^[1-9][0-9]{0,18}$/;
@@ -13,14 +15,41 @@ export interface ApiKeyCredential {
   readonly secret: string;
 }
 
-/** 64 characters of A-Z a-z 0-9 from the system's CSPRNG, each equally likely: 381 bits. */
-export function generateSecret(): string {
-  let secret = '';
-  while (secret.length < secretLength) secret += alphabet.charAt(randomInt(alphabet.length));
-  return secret;
+/**
+ * A new secret for a client: 58 characters of A-Z a-z 0-9 from the system's CSPRNG, each equally likely (345 bits), and
+ * six of checksum.
+ */
+export function generateSecret(clientId: string): string {
+  let random = '';
+  while (random.length < randomLength) random += alphabet.charAt(randomInt(alphabet.length));
+  return random + checksumOf(`${clientId}.${random}`);
 }
 
-/** What is stored of a secret: its SHA-256, 64 hexadecimal digits. A fast digest is right for 381 random bits. */
+/**
+ * The last six characters of a key: CRC-32 (as zlib has it) of all that stands before them, in base 62 with A for 0 and
+ * A in front. It keeps nobody out; it tells a mistyped key, and one in a text from something that looks like one.
+ */
+export function checksumOf(keyWithoutChecksum: string): string {
+  let rest = crc32(keyWithoutChecksum);
+  let digits = '';
+  while (digits.length < checksumLength) {
+    digits = alphabet.charAt(rest % alphabet.length) + digits;
+    rest = Math.floor(rest / alphabet.length);
+  }
+  return digits;
+}
+
+/** Whether the key is as it was given out, by its checksum. */
+export function isIntact({ clientId, secret }: ApiKeyCredential): boolean {
+  return checksumOf(`${clientId}.${secret.slice(0, randomLength)}`) === secret.slice(randomLength);
+}
+
+/** What may be shown of a secret: its last four characters, of the checksum. */
+export function hintOf(secret: string): string {
+  return secret.slice(-4);
+}
+
+/** What is stored of a secret: its SHA-256, 64 hexadecimal digits. A fast digest is right for 345 random bits. */
 export function digestSecret(secret: string): string {
   return hash('sha256', secret, 'hex');
 }

@@ -1,5 +1,5 @@
 import type { TokenOutcome, VerifyToken } from './access-token.ts';
-import { digestSecret, generateSecret, isSameDigest, type ApiKeyCredential } from './api-key.ts';
+import { digestSecret, generateSecret, isIntact, isSameDigest, type ApiKeyCredential } from './api-key.ts';
 import { parseCredential } from './credential.ts';
 import { forbidden, unauthenticated, unavailable, type Decision, type Principal } from './decision.ts';
 import type { Policy, TokenPolicy } from './policy.ts';
@@ -42,7 +42,7 @@ export type Authenticate = (policy: Policy, authorization: string | undefined) =
 
 // An unknown id is compared with this, so that it takes the steps that a wrong secret takes.
 const noKeys: readonly KeyRecord[] = [
-  { id: 0, digest: digestSecret(generateSecret()), expiresAt: 0, isUnusedBootstrap: false },
+  { id: 0, digest: digestSecret(generateSecret('0')), expiresAt: 0, isUnusedBootstrap: false },
 ];
 
 export function createAuthenticator(options: AuthenticatorOptions): Authenticate {
@@ -62,6 +62,8 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticate
   }
 
   function authenticateKey(policy: Policy, credential: ApiKeyCredential): Decision | Promise<Decision> {
+    // before any lookup: whoever makes keys up costs no query
+    if (!isIntact(credential)) return unauthenticated('mistyped_key');
     const client = findClient(credential.clientId);
     if (!(client instanceof Promise)) return decideOnKey(policy, credential, client);
     return client.then((found) => decideOnKey(policy, credential, found), storeUnavailable);

@@ -38,6 +38,7 @@ export const denialDetails = {
   malformed_credential: 'The Authorization header is not exactly one well-formed credential.',
   unsupported_scheme: 'The authentication scheme of the Authorization header is not known here.',
   method_disabled: 'This kind of credential is not accepted here.',
+  mistyped_key: 'The API key is not complete or mistyped: its checksum is wrong.',
   unknown_key: 'The API key is not valid.',
   key_expired: 'The API key has expired.',
   ...tokenDetails,

@@ -75,7 +75,7 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
     clientId: number,
     { at, expiresAt, isBootstrap }: { at: number; expiresAt: number | null; isBootstrap: boolean },
   ): Promise<string> {
-    const secret = generateSecret();
+    const secret = generateSecret(String(clientId));
     const digest = digestSecret(secret);
     await transaction.insertKey({ clientId, digest, createdAt: at, expiresAt, isBootstrap });
     return `${clientId}.${secret}`;

@@ -8,6 +8,7 @@ import { connect } from 'node:tls';
 import { makeCertificate, makeExpiredCertificate } from '../support/certificate.ts';
 import { composeCommands, ComposeProject, run } from '../support/compose.ts';
 import { expectNoCredential, makeTempDir, root, until } from '../support/stack.ts';
+import { madeUpKey } from '../support/keys.ts';
 
 const shipped = (file: string) => readFileSync(join(root, 'nginx', file), 'utf8');
 const [current = [], ...others] = composeCommands;
@@ -72,7 +73,7 @@ suite('docker compose', () => {
     assert.equal(granted.status, 200);
     assert.match(granted.body, /"client_name": "bootstrap"/);
     assert.equal((await curl(`${project.url}/`)).status, 401);
-    assert.equal((await curl(...as(`1.${'A'.repeat(64)}`), `${project.url}/`)).status, 401);
+    assert.equal((await curl(...as(madeUpKey(1)), `${project.url}/`)).status, 401);
     const body = '{"name": "admin-secure-key", "is_admin": true, "generate_api_key": true}';
     const created = await curl('--location', '--request', 'POST', api, ...json, ...as(first), '--data-raw', body);
     assert.equal(created.status, 201);

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { readMetricsText, readSamples, sumOf } from '../support/metrics.ts';
 import { expectNoCredential, root, startTestStack, type TestStack } from '../support/stack.ts';
+import { madeUpKey } from '../support/keys.ts';
 
 suite('/metrics', () => {
   let stack: TestStack;
@@ -24,7 +25,7 @@ suite('/metrics', () => {
   }
 
   test('counts each decision by outcome, reason and method', async () => {
-    const unknown = `999999.${'A'.repeat(64)}`;
+    const unknown = madeUpKey(999999);
     const count = await added(async () => {
       for (let round = 0; round < 5; round++) assert.equal((await stack.ask('/', { key: stack.adminKey })).status, 200);
       for (let round = 0; round < 3; round++) await stack.ask('/', { key: unknown });
@@ -47,7 +48,7 @@ suite('/metrics', () => {
     assert.equal(warm('apigw_store_queries_total'), 0);
     assert.equal(warm('apigw_cache_lookups_total', { cache: 'clients', result: 'hit' }), 20);
     assert.equal(warm('apigw_cache_lookups_total', { cache: 'clients', result: 'miss' }), 0);
-    const cold = await added(() => stack.ask('/', { key: `888888.${'A'.repeat(64)}` }));
+    const cold = await added(() => stack.ask('/', { key: madeUpKey(888888) }));
     assert.equal(cold('apigw_store_queries_total'), 1);
     assert.equal(cold('apigw_cache_lookups_total', { cache: 'clients', result: 'miss' }), 1);
   });

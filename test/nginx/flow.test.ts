@@ -4,6 +4,7 @@ import { after, before, suite, test } from 'node:test';
 import { promisify } from 'node:util';
 import { openTestDatabase } from '../support/database.ts';
 import { startTestStack, until, type TestStack } from '../support/stack.ts';
+import { madeUpKey } from '../support/keys.ts';
 
 const run = promisify(execFile);
 
@@ -180,11 +181,10 @@ suite('the flow of a new operator, by curl', () => {
       const withoutId = { ...headers, date: '', 'x-request-id': '' };
       return JSON.stringify([body.replace(/"request_id":"[0-9a-f]{32}"/, ''), withoutId]);
     };
-    const secret = 'A'.repeat(64);
     for (const path of ['/', '/v1/management/api-clients']) {
-      const wrongSecret = await stack.ask(path, { key: `2.${secret}` });
-      const unknownId = await stack.ask(path, { key: `987654321.${secret}` });
-      const hugeId = await stack.ask(path, { key: `9223372036854775807.${secret}` });
+      const wrongSecret = await stack.ask(path, { key: madeUpKey('2') });
+      const unknownId = await stack.ask(path, { key: madeUpKey('987654321') });
+      const hugeId = await stack.ask(path, { key: madeUpKey('9223372036854775807') });
       const deleted = await stack.ask(path, { key: stack.adminKey });
       assert.equal(wrongSecret.status, 401);
       for (const other of [unknownId, hugeId, deleted]) assert.equal(constant(other), constant(wrongSecret));

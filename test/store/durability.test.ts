@@ -6,6 +6,7 @@ import { openSqlite } from '../../src/store/sqlite.ts';
 import { openTestDatabase } from '../support/database.ts';
 import { spawnGateway, startGateway, stopGateway } from '../support/gateway.ts';
 import { makeTempDir, until } from '../support/stack.ts';
+import { madeUpKey } from '../support/keys.ts';
 
 const create = { API_KEY_CREATE: 'true' };
 
@@ -106,7 +107,7 @@ suite('the database', () => {
     const gateway = await startGateway(undefined, create);
     const admin = await gateway.manage('POST', '', gateway.firstKey(), { is_admin: true });
     const key = admin.json['token'] as string;
-    const unknown = `77.${'A'.repeat(64)}`;
+    const unknown = madeUpKey(77);
     assert.equal(await gateway.decide(key), 204);
     const database = openTestDatabase(gateway.dir);
     await database.schema.renameTable('api_clients', 'moved');

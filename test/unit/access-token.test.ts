@@ -8,6 +8,7 @@ import { createAuthenticator } from '../../src/auth/authenticator.ts';
 import { createPolicyCompiler, nothingSet, type Policy, type TokenPolicy } from '../../src/auth/policy.ts';
 import { isSignedBy } from '../../src/auth/signature.ts';
 import { parseKeySet } from '../../src/oidc/key-set.ts';
+import { madeUpKey } from '../support/keys.ts';
 
 const issuer = 'https://issuer.example';
 const now = 1_800_000_000;
@@ -237,7 +238,7 @@ suite('access tokens that are new', () => {
     assert.equal(counted.verifications, 0);
     await turn();
     const before = counted.verifications;
-    const decision = await authenticate(policy, `apk 1.${'A'.repeat(64)}`);
+    const decision = await authenticate(policy, `apk ${madeUpKey(1)}`);
     assert.deepEqual(decision, { outcome: 'unauthenticated', reason: 'unknown_key' });
     assert.ok(counted.verifications - before <= 1, `${counted.verifications - before} verifications came first`);
     await Promise.all(decisions);

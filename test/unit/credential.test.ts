@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
-import { digestSecret, generateSecret, isId, parseApiKey } from '../../src/auth/api-key.ts';
+import { checksumOf, digestSecret, generateSecret, isId, isIntact, parseApiKey } from '../../src/auth/api-key.ts';
 import { parseCredential } from '../../src/auth/credential.ts';
 
 const secret = 'a'.repeat(64);
@@ -94,17 +94,38 @@ suite('the Authorization header', () => {
 });
 
 suite('a generated secret', () => {
-  test('has 64 characters of A-Z a-z 0-9, all of them equally likely', () => {
+  test('has 58 random characters of A-Z a-z 0-9, all of them equally likely', () => {
     const counts = new Map<string, number>();
-    const secrets = Array.from({ length: 2_000 }, generateSecret);
-    for (const character of secrets.join('')) counts.set(character, (counts.get(character) ?? 0) + 1);
+    const secrets = Array.from({ length: 2_000 }, () => generateSecret('1'));
     for (const one of secrets) assert.match(one, /^[A-Za-z0-9]{64}$/);
-    assert.equal(new Set(secrets).size, secrets.length);
-    // 128,000 draws from 62: chi-square with 61 degrees of freedom is beyond 150 once in some 10^9 runs
-    const expected = (secrets.length * 64) / 62;
+    const random = secrets.map((one) => one.slice(0, 58));
+    for (const character of random.join('')) counts.set(character, (counts.get(character) ?? 0) + 1);
+    assert.equal(new Set(random).size, secrets.length);
+    // 116,000 draws from 62: chi-square with 61 degrees of freedom is beyond 150 once in some 10^9 runs
+    const expected = (secrets.length * 58) / 62;
     const chiSquare = [...counts.values()].reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0);
     assert.equal(counts.size, 62);
     assert.ok(chiSquare < 150, `chi-square ${chiSquare}`);
+  });
+
+  test('ends with a checksum that finds a wrong character, two that changed places, and another id', () => {
+    const key = (clientId: string, text: string) => isIntact({ scheme: 'apk', clientId, secret: text });
+    const one = generateSecret('42');
+    assert.ok(key('42', one));
+    assert.equal(key('43', one), false);
+    for (let at = 0; at < 64; at++) {
+      const wrong = `${one.slice(0, at)}${one[at] === 'x' ? 'y' : 'x'}${one.slice(at + 1)}`;
+      assert.equal(key('42', wrong), false, `character ${at}`);
+      const [first = '', second = ''] = one.slice(at, at + 2);
+      if (second === '' || first === second) continue;
+      const swapped = `${one.slice(0, at)}${second}${first}${one.slice(at + 2)}`;
+      assert.equal(key('42', swapped), false, `characters ${at} and the next`);
+    }
+  });
+
+  test('has a checksum that others can compute: CRC-32 in base 62', () => {
+    // the check value of CRC-32 for these nine digits is cbf43926
+    assert.equal(checksumOf('123456789'), 'DtjbWO');
   });
 
   test('is kept as its SHA-256', () => {

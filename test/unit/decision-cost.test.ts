@@ -3,7 +3,7 @@ import crypto from 'node:crypto';
 import { syncBuiltinESMExports } from 'node:module';
 import { after, before, mock, suite, test } from 'node:test';
 import { createTokenVerifier } from '../../src/auth/access-token.ts';
-import { digestSecret } from '../../src/auth/api-key.ts';
+import { digestSecret, generateSecret } from '../../src/auth/api-key.ts';
 import { createAuthenticator } from '../../src/auth/authenticator.ts';
 import { encodeHeaderValue } from '../../src/auth/header-value.ts';
 import { createPolicyCompiler } from '../../src/auth/policy.ts';
@@ -25,7 +25,7 @@ suite('a decision that is made from memory', () => {
 
   const { privateKey, publicKey } = crypto.generateKeyPairSync('rsa', { modulusLength: 2048 });
   const issuer = 'https://issuer.example';
-  const secret = 'A'.repeat(64);
+  const secret = generateSecret('1');
   const client = {
     principal: {
       id: 1,

@@ -9,6 +9,7 @@ import { createDecisionServer } from '../../src/http/decision-server.ts';
 import { listen } from '../../src/http/listener.ts';
 import { createLog } from '../../src/log.ts';
 import { root } from '../support/stack.ts';
+import { madeUpKey } from '../support/keys.ts';
 
 const compilePolicy = createPolicyCompiler({ allowInsecureHttp: false });
 const log = createLog('fatal');
@@ -53,7 +54,7 @@ suite('a decision', () => {
       oidc_discovery: 'https://issuer.example',
       oidc_audience: 'api',
     });
-    for (const credential of [`apk 1.${'A'.repeat(64)}`, 'Bearer a.b.c']) {
+    for (const credential of [`apk ${madeUpKey(1)}`, 'Bearer a.b.c']) {
       const decision = await authenticate(policy, credential);
       assert.equal(decision.outcome === 'unavailable' && decision.reason, 'store_unavailable');
     }
