@@ -1,12 +1,15 @@
 import { dirname, join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { createTokenVerifier } from './auth/access-token.ts';
-import { createAuthenticator, type KeyRecord } from './auth/authenticator.ts';
+import { createAuthenticator, type ClientRecord, type KeyRecord } from './auth/authenticator.ts';
 import { countDecisions } from './auth/decision-counts.ts';
+import { createRateLimiter, limitDecisions } from './auth/rate-limit.ts';
 import { createPolicyCompiler, type CompilePolicy, type Policy } from './auth/policy.ts';
-import { StoreUnavailable, type ClientStore } from './clients/client-store.ts';
+import { firstClient, StoreUnavailable, type ClientStore } from './clients/client-store.ts';
 import { createApiClients, type ApiClients } from './clients/api-clients.ts';
+import { createApiKeys } from './clients/api-keys.ts';
 import { createClientDirectory } from './clients/client-directory.ts';
+import { createUsage } from './clients/usage.ts';
 import type { Config, ListenAddress } from './config.ts';
 import { createDecisionCache } from './http/decision-cache.ts';
 import { createDecisionHandler } from './http/decision-listener.ts';
@@ -111,8 +114,16 @@ async function start(
     const all = peers ? await aggregate(registry, others) : registry;
     return { contentType: registry.contentType, text: await all.metrics() };
   };
-  const clients = createApiClients({ store, now, onChange: peers ? forgetEverywhere : onChange });
-  const onKeyUsed = createFirstUseRecorder(store, now, log);
+  const domain = { store, now, onChange: peers ? forgetEverywhere : onChange };
+  const clients = createApiClients(domain);
+  const usage = createUsage({
+    store,
+    onFault: (error) => {
+      log.warn({ err: error }, 'times of last use could not be stored; they will be with the next ones');
+    },
+  });
+  opened.push(usage.close);
+  const recordFirstUse = createFirstUseRecorder(store, log);
   const issuers = createIssuers({
     monotonicNow,
     onFailure: (discovery, message) => {
@@ -138,12 +149,20 @@ async function start(
     },
   });
   const verifyToken = createTokenVerifier({ findKeys: issuers.find, now, counts: counts.tokens });
-  const authenticate = createAuthenticator({
-    findClient: directory.find,
-    findClientByApiClientId: directory.findByApiClientId,
-    verifyToken,
-    now,
-    onKeyUsed,
+  const authenticator = (onUsed: (at: number, client: ClientRecord, key: KeyRecord | undefined) => void) =>
+    createAuthenticator({
+      findClient: directory.find,
+      findClientByApiClientId: directory.findByApiClientId,
+      verifyToken,
+      now,
+      onUsed,
+    });
+  const authenticate = authenticator((at, client, key) => {
+    usage.note(at, client, key);
+    if (key) recordFirstUse(at, key);
+  });
+  const limited = limitDecisions(authenticate, createRateLimiter(), (error) => {
+    log.error({ err: error }, 'a limit could not be evaluated, and nobody was limited by it');
   });
   const describeIssuers = ({ problems }: Policy): object | undefined => {
     const statuses = issuers.statuses();
@@ -152,15 +171,18 @@ async function start(
   };
   const readinessChecks = {
     store: async () => {
-      await store.list({ after: 0, limit: 1 }).catch(() => {
+      await store.list(firstClient).catch(() => {
         throw new Error('the database does not answer; the log says why');
       });
     },
   };
   const management = createManagementApp({
     authenticate,
+    examine: authenticator(() => undefined),
+    isBehindNginx: config.managementListen.kind === 'unix',
     compilePolicy: config.managementListen.kind === 'unix' ? compilePolicy : withoutIssuers(compilePolicy),
     clients,
+    keys: createApiKeys(domain),
     store,
     readinessChecks,
     describeIssuers,
@@ -191,7 +213,7 @@ async function start(
       config.decisionListen,
       createDecisionServer(
         createDecisionHandler({
-          authenticate: countDecisions(authenticate, counts.decisions),
+          authenticate: countDecisions(limited, counts.decisions),
           compilePolicy,
           log,
           cacheUntil: decisionCache.cacheUntil,
@@ -222,12 +244,12 @@ function withoutIssuers(compilePolicy: CompilePolicy): CompilePolicy {
 }
 
 /** A bootstrap key that was never used goes when the next one is made, so its first use is kept; once, off the path. */
-function createFirstUseRecorder(store: ClientStore, now: () => number, log: Logger): (key: KeyRecord) => void {
+function createFirstUseRecorder(store: ClientStore, log: Logger): (at: number, key: KeyRecord) => void {
   const recorded = new Set<number>();
-  return ({ id, isUnusedBootstrap }) => {
+  return (at, { id, isUnusedBootstrap }) => {
     if (!isUnusedBootstrap || recorded.has(id)) return;
     recorded.add(id);
-    store.markKeyUsed(id, now()).catch((error: unknown) => {
+    store.markKeyUsed(id, at).catch((error: unknown) => {
       recorded.delete(id);
       log.warn({ err: error }, 'the first use of a bootstrap key could not be stored');
     });

@@ -8,6 +8,8 @@ interface ProblemOptions {
   readonly errors?: readonly FieldError[];
   readonly headers?: Readonly<Record<string, string>>;
   readonly cause?: unknown;
+  /** The reason for logs, where the caller is told less. */
+  readonly loggedReason?: string;
 }
 
 /**
@@ -19,6 +21,7 @@ export class Problem extends Error {
   readonly status: number;
   /** Stable, machine-readable code. */
   readonly reason: string;
+  readonly loggedReason: string;
   readonly errors: readonly FieldError[];
   readonly headers: Readonly<Record<string, string>>;
 
@@ -26,11 +29,12 @@ export class Problem extends Error {
     status: number,
     reason: string,
     detail: string,
-    { errors = [], headers = {}, cause }: ProblemOptions = {},
+    { errors = [], headers = {}, cause, loggedReason = reason }: ProblemOptions = {},
   ) {
     super(detail, cause === undefined ? {} : { cause });
     this.status = status;
     this.reason = reason;
+    this.loggedReason = loggedReason;
     this.errors = errors;
     this.headers = headers;
   }

@@ -39,8 +39,9 @@ export function countDecisions(authenticate: Authenticate, counts: DecisionCount
     else counts.denied[decision.outcome][methodOf(authorization)][decision.reason]++;
     return decision;
   };
-  return (policy, authorization) => {
-    const decision = authenticate(policy, authorization);
+  return (policy, presented) => {
+    const { authorization } = presented;
+    const decision = authenticate(policy, presented);
     if (!(decision instanceof Promise)) return count(decision, authorization);
     return decision.then((settled) => count(settled, authorization));
   };

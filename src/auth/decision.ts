@@ -1,4 +1,5 @@
 import type { HeaderValue } from './header-value.ts';
+import type { Limit, LimitState } from './rate-limit.ts';
 
 /** Who is asking, once that is certain. */
 export interface Principal {
@@ -41,11 +42,16 @@ export const denialDetails = {
   mistyped_key: 'The API key is not complete or mistyped: its checksum is wrong.',
   unknown_key: 'The API key is not valid.',
   key_expired: 'The API key has expired.',
+  key_revoked: 'The API key is not valid.',
   ...tokenDetails,
   authentication_disabled: 'No authentication method is enabled here.',
-  client_disabled: 'The API client is disabled.',
+  client_disabled: 'Access is not allowed.',
+  client_expired: 'Access is not allowed.',
+  address_not_allowed: 'Access is not allowed.',
   unknown_client: 'The client of the access token is not registered.',
   admin_required: 'Only an API client with is_admin may do this.',
+  client_not_allowed: 'This API client may not do this.',
+  client_scope_required: 'The API client lacks a scope that is required here.',
   claim_required: 'The access token lacks a claim that is required here.',
   insufficient_scope: 'The access token lacks a scope that is required here.',
   rate_limited: 'The client has sent too many requests.',
@@ -57,18 +63,43 @@ export const denialDetails = {
 /** Reason codes of denials. Public and stable: nginx's problem bodies, logs and documents name them. */
 export type DenialReason = keyof typeof denialDetails;
 
+/**
+ * What the caller is told in place of a reason that is not his business: whether a client is disabled, or where it may
+ * call from, helps whoever has found its credential. Logs and metrics have the reason itself.
+ */
+export const publicReasons: Readonly<Partial<Record<DenialReason, string>>> = {
+  key_revoked: 'unknown_key',
+  client_disabled: 'forbidden',
+  client_expired: 'forbidden',
+  address_not_allowed: 'forbidden',
+};
+
 export interface Granted {
   readonly outcome: 'granted';
   readonly principal: Principal;
-  /** When the credential ends, in milliseconds since the epoch; null when it does not. */
+  /** When the credential or its client ends, in milliseconds since the epoch; null when neither does. */
   readonly expiresAt: number | null;
+  /** Whether the next request with this credential, from wherever, would be granted too. */
+  readonly isReusable: boolean;
+  /** When another key took the place of this one, in milliseconds since the epoch; null when none has. */
+  readonly replacedAt: number | null;
+  readonly limits: readonly Limit[] | undefined;
+  /** What is left of the limits, once the request has been counted. */
+  readonly limitState?: LimitState;
 }
 
 /** The answer to one request. Only `granted` carries a principal. */
 export type Decision =
   | Granted
   | { readonly outcome: 'unauthenticated'; readonly reason: DenialReason; readonly token?: TokenTrace }
-  | { readonly outcome: 'forbidden'; readonly reason: DenialReason; readonly token?: TokenTrace }
+  | {
+      readonly outcome: 'forbidden';
+      readonly reason: DenialReason;
+      readonly token?: TokenTrace;
+      readonly limitState?: LimitState;
+      /** Seconds. */
+      readonly retryAfter?: number;
+    }
   | { readonly outcome: 'unavailable'; readonly reason: DenialReason; readonly cause: unknown };
 
 /** What may be logged of an access token that does not get through. */
@@ -89,6 +120,12 @@ export const forbidden = (reason: DenialReason, token?: TokenTrace): Decision =>
   outcome: 'forbidden',
   reason,
   ...(token && { token }),
+});
+export const rateLimited = (limitState: LimitState, retryAfter: number): Decision => ({
+  outcome: 'forbidden',
+  reason: 'rate_limited',
+  limitState,
+  retryAfter,
 });
 export const unavailable = (reason: DenialReason, cause: unknown): Decision => ({
   outcome: 'unavailable',

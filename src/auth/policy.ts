@@ -1,6 +1,8 @@
 import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
+import { parseSeconds } from '../duration.ts';
 import { parseClaimPath, type ClaimPath, type RequiredClaim } from './claims.ts';
+import { encodeHeaderValue } from './header-value.ts';
 
 /**
  * The policy headers as nginx sent them, by the name of the setting in default.conf; a header that nginx left out is
@@ -15,6 +17,8 @@ export const policySettings = [
   'api_keys_enabled',
   'open_id_connect_enabled',
   'require_admin',
+  'required_scopes',
+  'allowed_clients',
   'oidc_discovery',
   'oidc_issuer',
   'oidc_audience',
@@ -47,6 +51,7 @@ export function narrow(setting: PolicySetting, first: string, second: string): s
       return isOff(first) && isOff(second) ? 'off' : 'on';
     case 'oidc_ssl_verify':
       return isUnverified(first) && isUnverified(second) ? 'no' : 'yes';
+    case 'required_scopes':
     case 'oidc_required_claims':
     case 'oidc_required_scopes':
       return `${first} ${second}`.trim();
@@ -55,6 +60,7 @@ export function narrow(setting: PolicySetting, first: string, second: string): s
       const [one, other] = [parseSeconds(first || defaults[setting]), parseSeconds(second || defaults[setting])];
       return one === undefined || other === undefined ? contradiction : String(Math.min(one, other));
     }
+    case 'allowed_clients':
     case 'oidc_algorithms':
       if (first === '' || second === '') return first + second;
       return (
@@ -82,6 +88,10 @@ export interface Policy {
   readonly tokens: TokenPolicy | undefined;
   readonly problems: readonly string[];
   readonly requireAdmin: boolean;
+  /** Scopes that the API client must have. */
+  readonly requiredScopes: readonly string[];
+  /** `X-Client-Id` of those that get in; undefined for every API client. */
+  readonly allowedClients: ReadonlySet<string> | undefined;
   /** The one `WWW-Authenticate` line (RFC 9110 11.6.1) that names every accepted scheme; empty when there is none. */
   readonly challenge: string;
 }
@@ -161,6 +171,7 @@ function compile(source: Readonly<PolicySource>, key: string, allowInsecureHttp:
   if (!isKnown) problems.push(`${source.unknown} is not a setting; snippets/policy.conf has the names of all.`);
   const apiKeysEnabled = isKnown && isOn(source.api_keys_enabled);
   const openIdConnectEnabled = isKnown && isOn(source.open_id_connect_enabled);
+  const allowedClients = compileAllowedClients(source.allowed_clients, problems);
   const tokens = openIdConnectEnabled ? compileTokens(source, key, allowInsecureHttp, problems) : undefined;
   const schemes = [apiKeysEnabled && `apk ${realm}`, openIdConnectEnabled && `Bearer ${realm}`];
   return Object.freeze({
@@ -169,8 +180,24 @@ function compile(source: Readonly<PolicySource>, key: string, allowInsecureHttp:
     tokens: problems.length === 0 ? tokens : undefined,
     problems,
     requireAdmin: !isOff(source.require_admin),
+    requiredScopes: words(source.required_scopes),
+    allowedClients,
     challenge: schemes.filter((scheme) => scheme !== false).join(', '),
   });
+}
+
+/** Nobody, when the list cannot be read or a server's and a location's have nobody in common. */
+function compileAllowedClients(text: string, problems: string[]): ReadonlySet<string> | undefined {
+  if (text === '') return undefined;
+  if (text === contradiction) return new Set();
+  try {
+    return new Set(words(text).map((word) => encodeHeaderValue(decodeURIComponent(word))));
+  } catch {
+    problems.push(
+      `$allowed_clients is ${quote(text)}; allowed: each api_client_id as X-Client-Id shows it, with %20 for a space in it.`,
+    );
+    return new Set();
+  }
 }
 
 /** A switch that lets in is on only when it clearly is. */
@@ -301,12 +328,6 @@ function compileSeconds(setting: PolicySetting, text: string, max: number, probl
     `$${setting} is ${quote(text)}; allowed: a number of seconds, or one with s, m, h or d, up to ${max} seconds.`,
   );
   return 0;
-}
-
-function parseSeconds(text: string): number | undefined {
-  const [, digits, unit] = /^([0-9]{1,9})([smhd]?)$/.exec(text) ?? [];
-  if (digits === undefined) return undefined;
-  return Number(digits) * { s: 1, m: 60, h: 3_600, d: 86_400 }[(unit || 's') as 's' | 'm' | 'h' | 'd'];
 }
 
 function words(text: string): string[] {

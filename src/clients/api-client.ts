@@ -6,22 +6,46 @@ export interface ApiClient {
   readonly apiClientId: string;
   /** The application receives it as `X-Client-Name`. */
   readonly name: string;
+  readonly description: string | null;
+  readonly tags: readonly string[];
+  /** What locations may ask for: `$required_scopes`. */
+  readonly scopes: readonly string[];
+  /** Where it may call from; none for anywhere. */
+  readonly allowedCidrs: readonly string[];
   readonly isAdmin: boolean;
   /** A disabled client keeps its keys, and none of its credentials is accepted. */
   readonly isEnabled: boolean;
-  /** Milliseconds since the epoch, as every time here. */
+  /** Milliseconds since the epoch, as every time here. From then on it is as if disabled. */
+  readonly expiresAt: number | null;
+  /** Such as "100/s". */
+  readonly rateLimit: string | null;
+  /** Requests beyond the rate in ten of its spans. */
+  readonly rateLimitBurst: number | null;
+  /** Such as "100000/d". */
+  readonly quota: string | null;
   readonly createdAt: number;
   readonly updatedAt: number;
+  /** To the minute; null for never. */
+  readonly lastUsedAt: number | null;
 }
 
 /** What may be known of an API key. Its secret exists only in the answer that creates it. */
 export interface ApiKey {
   readonly id: number;
   readonly clientId: number;
+  /** The last four characters of the secret. */
+  readonly hint: string;
+  readonly createdAt: number;
   readonly expiresAt: number | null;
+  /** Since when another key has taken its place. */
+  readonly replacedAt: number | null;
+  /** Since when it is known to others, and refused. */
+  readonly revokedAt: number | null;
   /** Made at start by `API_KEY_CREATE`, to be replaced by a key of the operator's own. */
   readonly isBootstrap: boolean;
   readonly firstUsedAt: number | null;
+  /** To the minute; null for never. */
+  readonly lastUsedAt: number | null;
 }
 
 export interface StoredKey extends ApiKey {
@@ -29,9 +53,22 @@ export interface StoredKey extends ApiKey {
   readonly digest: string;
 }
 
+export type KeyState = 'live' | 'replaced' | 'expired' | 'revoked';
+
+export function stateOf({ expiresAt, replacedAt, revokedAt }: ApiKey, at: number): KeyState {
+  if (revokedAt !== null) return 'revoked';
+  if (expiresAt !== null && expiresAt <= at) return 'expired';
+  return replacedAt === null ? 'live' : 'replaced';
+}
+
+/** Whether the key is accepted at that time, as far as the key itself is concerned. */
+export function isAccepted(key: ApiKey, at: number): boolean {
+  return ['live', 'replaced'].includes(stateOf(key, at));
+}
+
 /** Who does something, and in the course of which request. */
 export interface Actor {
-  /** Id of the API client; null for the program itself. */
+  /** Id of the API client; null for the program itself, or for whoever need not say who he is. */
   readonly clientId: number | null;
   readonly requestId: string | null;
 }

@@ -1,47 +1,48 @@
-import { randomUUID } from 'node:crypto';
-import { digestSecret, generateSecret } from '../auth/api-key.ts';
+import { hash, randomUUID } from 'node:crypto';
+import { expectClient, insertKey, toTime } from './api-keys.ts';
 import type { Actor, ApiClient } from './api-client.ts';
-import type { ClientStore, ClientTransaction, ClientWithKeys } from './client-store.ts';
+import type { ClientQuery, ClientStore, ClientTransaction, ClientWithKeys } from './client-store.ts';
+import { refuseLastAdmin, type Safeguard } from './last-admin.ts';
 
-export interface CreateApiClient {
-  readonly name?: string | undefined;
-  readonly apiClientId?: string | undefined;
-  readonly isAdmin: boolean;
-  readonly isEnabled: boolean;
+/** What can be chosen of a client. */
+type Settable = Omit<ApiClient, 'id' | 'createdAt' | 'updatedAt' | 'lastUsedAt'>;
+
+export interface CreateApiClient extends Omit<Settable, 'name' | 'apiClientId'> {
+  readonly name: string | undefined;
+  readonly apiClientId: string | undefined;
   readonly generateApiKey: boolean;
 }
 
-export interface UpdateApiClient {
-  readonly name?: string | undefined;
-  readonly apiClientId?: string | undefined;
-  readonly isAdmin?: boolean | undefined;
-  readonly isEnabled?: boolean | undefined;
-}
+/** What is undefined stays as it is. */
+export type UpdateApiClient = { readonly [Name in keyof Settable]?: Settable[Name] | undefined };
 
 export interface CreatedApiClient {
   readonly client: ClientWithKeys;
   /** `<id>.<secret>`: its only appearance. */
   readonly token?: string;
+  /** Whether this is a repetition of a creation that was done before. */
+  readonly isReplayed: boolean;
 }
 
-/** No administrator would be left that can authenticate tomorrow too. */
-export class LastAdmin extends Error {
-  override readonly name = 'LastAdmin';
-}
-
-/** What keeps the last administrator. */
-export interface Safeguard {
-  readonly force: boolean;
-  /** Whether an administrator without a key can authenticate, by access tokens. */
-  readonly areTokensAccepted: boolean;
+/** The caller has used its own key for a creation before, for another one. */
+export class IdempotencyKeyReused extends Error {
+  override readonly name = 'IdempotencyKeyReused';
 }
 
 /** The rules of API clients and their keys. */
 export interface ApiClients {
   find(id: number): Promise<ClientWithKeys | undefined>;
-  list(page: { readonly after: number; readonly limit: number }): Promise<ClientWithKeys[]>;
-  /** @throws {DuplicateApiClientId} */
-  create(request: CreateApiClient, actor: Actor): Promise<CreatedApiClient>;
+  findByApiClientId(apiClientId: string): Promise<ClientWithKeys | undefined>;
+  list(query: ClientQuery): Promise<ClientWithKeys[]>;
+  /**
+   * With an idempotency key, a text that the caller has chosen for this creation, the same creation by the same caller
+   * within a day is done once. Its repetition answers with the same client; if nobody has used its key yet, with a new
+   * key in place of that one, since the first answer may have been lost.
+   *
+   * @throws {DuplicateApiClientId}
+   * @throws {IdempotencyKeyReused}
+   */
+  create(request: CreateApiClient, actor: Actor, idempotencyKey?: string): Promise<CreatedApiClient>;
   /**
    * Changes what is named and keeps the rest; undefined when there is no such client.
    *
@@ -69,47 +70,80 @@ export interface ApiClientsOptions {
 
 const theProgram: Actor = { clientId: null, requestId: null };
 
-export function createApiClients({ store, now, onChange }: ApiClientsOptions): ApiClients {
-  async function insertKey(
-    transaction: ClientTransaction,
-    clientId: number,
-    { at, expiresAt, isBootstrap }: { at: number; expiresAt: number | null; isBootstrap: boolean },
-  ): Promise<string> {
-    const secret = generateSecret(String(clientId));
-    const digest = digestSecret(secret);
-    await transaction.insertKey({ clientId, digest, createdAt: at, expiresAt, isBootstrap });
-    return `${clientId}.${secret}`;
-  }
+/** Milliseconds for which an idempotency key is remembered. */
+const idempotencyLifetime = 24 * 3_600_000;
 
+/** What a client has of whom nothing particular is said. */
+export const nothingParticular = {
+  name: undefined,
+  apiClientId: undefined,
+  description: null,
+  tags: [],
+  scopes: [],
+  allowedCidrs: [],
+  isAdmin: false,
+  isEnabled: true,
+  expiresAt: null,
+  rateLimit: null,
+  rateLimitBurst: null,
+  quota: null,
+  generateApiKey: true,
+} as const satisfies CreateApiClient;
+
+const bootstrapClient = { ...nothingParticular, name: 'bootstrap', isAdmin: true, generateApiKey: false };
+
+export function createApiClients({ store, now, onChange }: ApiClientsOptions): ApiClients {
   async function insertClient(
     transaction: ClientTransaction,
     at: number,
-    { name, apiClientId = randomUUID(), isAdmin, isEnabled }: Omit<CreateApiClient, 'generateApiKey'>,
-  ): Promise<number> {
-    const times = { createdAt: at, updatedAt: at };
-    return transaction.insertClient({ name: name ?? apiClientId, apiClientId, isAdmin, isEnabled, ...times });
+    { generateApiKey, apiClientId = randomUUID(), ...request }: CreateApiClient,
+  ): Promise<{ readonly id: number; readonly token: string | undefined }> {
+    const name = request.name ?? apiClientId;
+    const id = await transaction.insertClient({ ...request, name, apiClientId, createdAt: at, updatedAt: at });
+    if (!generateApiKey) return { id, token: undefined };
+    const { token } = await insertKey(transaction, id, { at, expiresAt: null, isBootstrap: false });
+    return { id, token };
   }
 
-  async function refuseLastAdmin(
+  /** The client that was made before, with a key that reaches the caller. Undefined when it is gone. */
+  async function replay(
     transaction: ClientTransaction,
-    client: ApiClient,
-    { force, areTokensAccepted }: Safeguard,
-  ): Promise<void> {
-    if (force || !client.isAdmin || !client.isEnabled) return;
-    if ((await transaction.countOtherAdmins(client.id, now(), areTokensAccepted)) === 0) throw new LastAdmin();
+    at: number,
+    id: number,
+    actor: Actor,
+  ): Promise<CreatedApiClient | undefined> {
+    const client = await transaction.find(id);
+    if (!client) return undefined;
+    const [key, ...others] = client.keys;
+    if (!key || others.length > 0 || key.lastUsedAt !== null) return { client, isReplayed: true };
+    await transaction.removeKey(key.id);
+    const { token, keyId } = await insertKey(transaction, id, { at, expiresAt: key.expiresAt, isBootstrap: false });
+    const details = { key_id: keyId, replaced: [key.id] };
+    await transaction.recordEvent({ at, actor, action: 'api_client.replay', clientId: id, outcome: 'done', details });
+    return { client: await expectClient(transaction, id), token, isReplayed: true };
   }
 
   return {
     find: (id) => store.find(id),
-    list: (page) => store.list(page),
+    findByApiClientId: (apiClientId) => store.findByApiClientId(apiClientId),
+    list: (query) => store.list(query),
 
-    async create(request, actor) {
+    async create(request, actor, idempotencyKey) {
       const created = await store.change(async (transaction) => {
         const at = now();
-        const id = await insertClient(transaction, at, request);
-        const token = request.generateApiKey
-          ? await insertKey(transaction, id, { at, expiresAt: null, isBootstrap: false })
-          : undefined;
+        const since = at - idempotencyLifetime;
+        // each caller has keys of its own
+        const digest = idempotencyKey === undefined ? '' : hash('sha256', `${actor.clientId ?? ''}\n${idempotencyKey}`);
+        const requestDigest = hash('sha256', JSON.stringify(request));
+        const earlier = idempotencyKey === undefined ? undefined : await transaction.recallRequest(digest, since);
+        if (earlier) {
+          if (earlier.requestDigest !== requestDigest) throw new IdempotencyKeyReused();
+          const replayed = await replay(transaction, at, earlier.clientId, actor);
+          if (replayed) return replayed;
+        }
+        const { id, token } = await insertClient(transaction, at, request);
+        if (idempotencyKey !== undefined)
+          await transaction.rememberRequest(digest, { requestDigest, clientId: id }, at, since);
         const client = await expectClient(transaction, id);
         await transaction.recordEvent({
           at,
@@ -119,7 +153,7 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
           outcome: 'done',
           details: { ...describe(client), has_api_key: request.generateApiKey },
         });
-        return { client, ...(token !== undefined && { token }) };
+        return { client, ...(token !== undefined && { token }), isReplayed: false };
       });
       await onChange(created.client.id);
       return created;
@@ -129,19 +163,15 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
       const updated = await store.change(async (transaction) => {
         const client = await transaction.find(id);
         if (!client) return undefined;
-        const losesRights = changes.isAdmin === false || changes.isEnabled === false;
-        if (losesRights) await refuseLastAdmin(transaction, client, safeguard);
-        await transaction.updateClient({
-          ...client,
-          name: changes.name ?? client.name,
-          apiClientId: changes.apiClientId ?? client.apiClientId,
-          isAdmin: changes.isAdmin ?? client.isAdmin,
-          isEnabled: changes.isEnabled ?? client.isEnabled,
-          updatedAt: Math.max(now(), client.updatedAt + 1),
-        });
+        const at = now();
+        const losesRights =
+          changes.isAdmin === false || changes.isEnabled === false || typeof changes.expiresAt === 'number';
+        if (losesRights) await refuseLastAdmin(transaction, client, at, safeguard);
+        const named = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
+        await transaction.updateClient({ ...client, ...named, updatedAt: Math.max(at, client.updatedAt + 1) });
         const after = await expectClient(transaction, id);
         await transaction.recordEvent({
-          at: now(),
+          at,
           actor,
           action: 'api_client.update',
           clientId: id,
@@ -158,7 +188,7 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
       const isRemoved = await store.change(async (transaction) => {
         const client = await transaction.find(id);
         if (!client) return false;
-        await refuseLastAdmin(transaction, client, safeguard);
+        await refuseLastAdmin(transaction, client, now(), safeguard);
         await transaction.removeClient(id);
         await transaction.recordEvent({
           at: now(),
@@ -188,9 +218,9 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
             outcome: 'done',
           });
         }
-        const id = await insertClient(transaction, at, { name: 'bootstrap', isAdmin: true, isEnabled: true });
+        const { id } = await insertClient(transaction, at, bootstrapClient);
         const expiresAt = at + lifetime;
-        const key = await insertKey(transaction, id, { at, expiresAt, isBootstrap: true });
+        const { token: key } = await insertKey(transaction, id, { at, expiresAt, isBootstrap: true });
         await transaction.recordEvent({
           at,
           actor: theProgram,
@@ -207,12 +237,19 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
   };
 }
 
-async function expectClient(transaction: ClientTransaction, id: number): Promise<ClientWithKeys> {
-  const client = await transaction.find(id);
-  if (!client) throw new Error(`API client ${id} is not in the transaction that wrote it`);
-  return client;
-}
-
-function describe({ name, apiClientId, isAdmin, isEnabled }: ApiClient): Readonly<Record<string, unknown>> {
-  return { name, api_client_id: apiClientId, is_admin: isAdmin, enabled: isEnabled };
+function describe(client: ApiClient): Readonly<Record<string, unknown>> {
+  return {
+    name: client.name,
+    api_client_id: client.apiClientId,
+    description: client.description,
+    tags: client.tags,
+    scopes: client.scopes,
+    allowed_cidrs: client.allowedCidrs,
+    is_admin: client.isAdmin,
+    enabled: client.isEnabled,
+    expires_at: toTime(client.expiresAt),
+    rate_limit: client.rateLimit,
+    rate_limit_burst: client.rateLimitBurst,
+    quota: client.quota,
+  };
 }

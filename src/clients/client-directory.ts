@@ -1,6 +1,9 @@
 import { LRUCache } from 'lru-cache';
 import type { ClientRecord, FindClient } from '../auth/authenticator.ts';
 import { encodeHeaderValue } from '../auth/header-value.ts';
+import { createNetwork } from '../auth/network.ts';
+import { parseRate, type Limit } from '../auth/rate-limit.ts';
+import type { ApiClient } from './api-client.ts';
 import { StoreUnavailable, type ClientStore, type ClientWithKeys } from './client-store.ts';
 
 export interface ClientDirectoryOptions {
@@ -122,11 +125,17 @@ export function createClientDirectory({
 /** Bytes, about: what V8 takes for objects of this shape and for their place in the cache. */
 function sizeOf(client: ClientRecord | typeof nobody, text: string): number {
   if (client === nobody) return 160 + text.length;
-  const { clientId, clientName } = client.principal;
-  return 320 + text.length + clientId.length + clientName.length + 160 * client.keys.length;
+  const { principal, keys, scopes, network, limits } = client;
+  const { clientId, clientName } = principal;
+  const rare = 64 * scopes.length + (network ? 2_000 : 0) + (limits ? 256 : 0);
+  return 360 + text.length + clientId.length + clientName.length + rare + 184 * keys.length;
 }
 
-function toRecord({ id, apiClientId, name, isAdmin, isEnabled, keys }: ClientWithKeys): ClientRecord {
+// one for all that have none
+const none: readonly string[] = [];
+
+function toRecord(client: ClientWithKeys): ClientRecord {
+  const { id, apiClientId, name, isAdmin, isEnabled, expiresAt, scopes, allowedCidrs, keys } = client;
   return {
     principal: {
       id,
@@ -136,11 +145,28 @@ function toRecord({ id, apiClientId, name, isAdmin, isEnabled, keys }: ClientWit
       method: 'api_key',
     },
     isEnabled,
-    keys: keys.map(({ id: keyId, digest, expiresAt, isBootstrap, firstUsedAt }) => ({
-      id: keyId,
-      digest,
-      expiresAt,
-      isUnusedBootstrap: isBootstrap && firstUsedAt === null,
+    expiresAt,
+    scopes: scopes.length === 0 ? none : scopes,
+    network: allowedCidrs.length === 0 ? undefined : createNetwork(allowedCidrs),
+    limits: toLimits(client),
+    keys: keys.map((key) => ({
+      id: key.id,
+      digest: key.digest,
+      expiresAt: key.expiresAt,
+      replacedAt: key.replacedAt,
+      isRevoked: key.revokedAt !== null,
+      isUnusedBootstrap: key.isBootstrap && key.firstUsedAt === null,
+      notedIn: 0,
     })),
+    notedIn: 0,
   };
+}
+
+function toLimits({ rateLimit, rateLimitBurst, quota }: ApiClient): readonly Limit[] | undefined {
+  const rate = parseRate(rateLimit ?? '');
+  const total = parseRate(quota ?? '');
+  const limits: Limit[] = [];
+  if (rate) limits.push({ name: 'rate', ...rate, burst: rateLimitBurst ?? 0 });
+  if (total) limits.push({ name: 'quota', ...total, burst: 0 });
+  return limits.length === 0 ? undefined : limits;
 }

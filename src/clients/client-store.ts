@@ -1,15 +1,14 @@
 import type { ApiClient, ApiKey, AuditEvent, StoredKey } from './api-client.ts';
 
-export type NewApiClient = Omit<ApiClient, 'id'>;
-export type NewApiKey = Omit<StoredKey, 'id' | 'firstUsedAt'> & { readonly createdAt: number };
+export type NewApiClient = Omit<ApiClient, 'id' | 'lastUsedAt'>;
+export type NewApiKey = Pick<StoredKey, 'clientId' | 'digest' | 'hint' | 'createdAt' | 'expiresAt' | 'isBootstrap'>;
 export type ClientWithKeys = ApiClient & { readonly keys: readonly StoredKey[] };
 
 /** What the domain asks of a database. Every method rejects with StoreUnavailable when the database cannot tell. */
 export interface ClientStore {
   find(id: number): Promise<ClientWithKeys | undefined>;
   findByApiClientId(apiClientId: string): Promise<ClientWithKeys | undefined>;
-  /** Clients in the order of their ids, from the first after `after`. */
-  list(page: { readonly after: number; readonly limit: number }): Promise<ClientWithKeys[]>;
+  list(query: ClientQuery): Promise<ClientWithKeys[]>;
   /** Bootstrap keys that are alive at that time. */
   liveBootstrapKeys(now: number): Promise<ApiKey[]>;
   /**
@@ -21,6 +20,48 @@ export interface ClientStore {
   recordEvent(event: AuditEvent): Promise<void>;
   /** Keeps the time of the first use, once. */
   markKeyUsed(keyId: number, at: number): Promise<void>;
+  /** Keeps times of last use, unless later ones are kept already. No change: nobody need forget anything. */
+  recordUses(uses: readonly Use[]): Promise<void>;
+}
+
+export interface Use {
+  readonly clientId: number;
+  /** Undefined for an access token. */
+  readonly keyId: number | undefined;
+  readonly at: number;
+}
+
+export const sortOrders = ['id', 'name', 'created_at', 'last_used_at'] as const;
+export type SortOrder = (typeof sortOrders)[number];
+
+/** Which clients, in what order, and from where on. */
+export interface ClientQuery {
+  readonly limit: number;
+  readonly sort: SortOrder;
+  readonly isDescending: boolean;
+  /** The last one of the page before: what it is sorted by, and its id. A client that was never used has the time 0. */
+  readonly after: { readonly value: string | number; readonly id: number } | undefined;
+  /** Part of the name; upper and lower case of A to Z are the same. */
+  readonly name?: string | undefined;
+  readonly tag?: string | undefined;
+  readonly isAdmin?: boolean | undefined;
+  readonly state?: 'enabled' | 'disabled' | 'expired' | undefined;
+  /** Those that have not been used since then, and were there before. */
+  readonly unusedSince?: number | undefined;
+  /** Those that have used a key after another had taken its place, and still can. */
+  readonly isUsingReplacedKey?: boolean | undefined;
+  /** For what expires. */
+  readonly now: number;
+}
+
+/** The first client there is: for whoever wants to know whether the database answers. */
+export const firstClient: ClientQuery = { limit: 1, sort: 'id', isDescending: false, after: undefined, now: 0 };
+
+/** What a caller's own key for a creation stands for. */
+export interface RememberedRequest {
+  /** Digest of what was asked. */
+  readonly requestDigest: string;
+  readonly clientId: number;
 }
 
 export interface ClientTransaction {
@@ -28,6 +69,8 @@ export interface ClientTransaction {
   /** @throws {DuplicateApiClientId} */
   insertClient(client: NewApiClient): Promise<number>;
   insertKey(key: NewApiKey): Promise<number>;
+  updateKey(id: number, changes: Partial<Pick<ApiKey, 'expiresAt' | 'replacedAt' | 'revokedAt'>>): Promise<void>;
+  removeKey(id: number): Promise<void>;
   /** @throws {DuplicateApiClientId} */
   updateClient(client: ApiClient): Promise<void>;
   /** Removes the client and its keys. */
@@ -40,6 +83,10 @@ export interface ClientTransaction {
   /** Clients whose only key is a bootstrap key that was never used, and that nobody has changed since. */
   untouchedBootstrapClients(): Promise<number[]>;
   recordEvent(event: AuditEvent): Promise<void>;
+  /** What was remembered under this digest, no earlier than at that time. */
+  recallRequest(digest: string, since: number): Promise<RememberedRequest | undefined>;
+  /** Remembers a request, and forgets those from before `since`. */
+  rememberRequest(digest: string, request: RememberedRequest, at: number, since: number): Promise<void>;
 }
 
 /** The database cannot answer now; the same call may succeed later. */

@@ -1,92 +1,161 @@
 import Router from '@koa/router';
-import { LastAdmin, type ApiClients } from '../clients/api-clients.ts';
-import { DuplicateApiClientId } from '../clients/client-store.ts';
+import type { ParameterizedContext } from 'koa';
+import type { ApiClients, UpdateApiClient } from '../clients/api-clients.ts';
+import type { ApiKeys } from '../clients/api-keys.ts';
+import type { Safeguard } from '../clients/last-admin.ts';
 import { Problem } from '../problem.ts';
-import { readJsonBody } from './json-body.ts';
+import { readJsonBody, readOptionalJsonBody } from './json-body.ts';
 import type { ManagementState } from './management-app.ts';
-import { presentClient } from './present-client.ts';
+import { orProblem } from './or-problem.ts';
+import { presentClient, presentKey } from './present-client.ts';
 import {
   changeQuery,
+  createKeyRequest,
   createRequest,
   listQuery,
   noQuery,
   parseBody,
   parseId,
+  parseIdempotencyKey,
   parseQuery,
+  rotateRequest,
   updateRequest,
+  writeCursor,
 } from './schemas.ts';
 
 const path = '/v1/management/api-clients';
 
+export interface ApiClientRoutesOptions {
+  readonly clients: ApiClients;
+  readonly keys: ApiKeys;
+  readonly now: () => number;
+}
+
 /** The resource `/v1/management/api-clients`, for callers that are known to be administrators. */
-export function createApiClientRoutes(clients: ApiClients): Router<ManagementState> {
+export function createApiClientRoutes({ clients, keys, now }: ApiClientRoutesOptions): Router<ManagementState> {
   const router = new Router<ManagementState>({ prefix: path });
 
   router.post('/', async (context) => {
     parseQuery(noQuery, context.query);
+    const idempotencyKey = parseIdempotencyKey(context.req.headers['idempotency-key']);
     const request = parseBody(createRequest, await readJsonBody(context.req));
-    const { client, token } = await orProblem(() =>
+    const { client, token, isReplayed } = await orProblem(() =>
       clients.create(
         {
           name: request.name,
           apiClientId: request.api_client_id,
+          description: request.description,
+          tags: request.tags,
+          scopes: request.scopes,
+          allowedCidrs: request.allowed_cidrs,
           isAdmin: request.is_admin,
           isEnabled: request.enabled,
+          expiresAt: request.expires_at,
+          rateLimit: request.rate_limit,
+          rateLimitBurst: request.rate_limit_burst,
+          quota: request.quota,
           generateApiKey: request.generate_api_key,
         },
         context.state.actor,
+        idempotencyKey,
       ),
     );
     context.state.isAudited = true;
     context.status = 201;
     context.set('Location', `${path}/${client.id}`);
-    context.body = { ...presentClient(client), ...(token !== undefined && { token }) };
+    if (isReplayed) context.set('Idempotent-Replayed', 'true');
+    context.body = { ...presentClient(client, now()), ...(token !== undefined && { token }) };
   });
 
   router.get('/', async (context) => {
-    const { limit, cursor } = parseQuery(listQuery, context.query);
+    const query = parseQuery(listQuery, context.query);
+    const { limit, cursor: after, sort } = query;
+    const at = now();
     // one more than asked for tells whether there is a next page
-    const found = await clients.list({ after: cursor, limit: limit + 1 });
+    const found = await clients.list({
+      limit: limit + 1,
+      sort: sort.order,
+      isDescending: sort.isDescending,
+      after,
+      name: query.name,
+      tag: query.tag,
+      isAdmin: query.is_admin,
+      state: query.state,
+      unusedSince: query.unused_since,
+      isUsingReplacedKey: query.replaced_key_used,
+      now: at,
+    });
     const page = found.slice(0, limit);
     const last = page.at(-1);
-    if (found.length > limit && last) context.set('Link', `<${path}?limit=${limit}&cursor=${last.id}>; rel="next"`);
-    context.body = page.map(presentClient);
+    if (found.length > limit && last) {
+      const value = { id: last.id, name: last.name, created_at: last.createdAt, last_used_at: last.lastUsedAt ?? 0 };
+      const next = new URLSearchParams(context.querystring);
+      next.set('limit', String(limit));
+      next.set('cursor', writeCursor(sort.order, value[sort.order], last.id));
+      context.set('Link', `<${path}?${next.toString()}>; rel="next"`);
+    }
+    context.body = page.map((client) => presentClient(client, at));
   });
 
   router.get('/:id', async (context) => {
     parseQuery(noQuery, context.query);
-    const client = await clients.find(parseId(context.params['id'] ?? ''));
-    context.body = presentClient(client ?? notFound());
+    const client = await clients.find(parseId(context.params['id']));
+    context.body = presentClient(client ?? notFound(), now());
   });
 
   router.put('/:id', async (context) => {
-    const { force } = parseQuery(changeQuery, context.query);
-    const id = parseId(context.params['id'] ?? '');
-    const changes = parseBody(updateRequest, await readJsonBody(context.req));
-    const client = await orProblem(() =>
-      clients.update(
-        id,
-        {
-          name: changes.name,
-          apiClientId: changes.api_client_id,
-          isAdmin: changes.is_admin,
-          isEnabled: changes.enabled,
-        },
-        context.state.actor,
-        { force, areTokensAccepted: context.state.areTokensAccepted },
-      ),
-    );
+    const safeguard = readSafeguard(context);
+    const id = parseId(context.params['id']);
+    const changes = toChanges(parseBody(updateRequest, await readJsonBody(context.req)));
+    const client = await orProblem(() => clients.update(id, changes, context.state.actor, safeguard));
     context.state.isAudited = client !== undefined;
-    context.body = presentClient(client ?? notFound());
+    context.body = presentClient(client ?? notFound(), now());
   });
 
   router.delete('/:id', async (context) => {
-    const { force } = parseQuery(changeQuery, context.query);
-    const id = parseId(context.params['id'] ?? '');
-    const isRemoved = await orProblem(() =>
-      clients.remove(id, context.state.actor, { force, areTokensAccepted: context.state.areTokensAccepted }),
-    );
-    if (!isRemoved) notFound();
+    const safeguard = readSafeguard(context);
+    const id = parseId(context.params['id']);
+    if (!(await orProblem(() => clients.remove(id, context.state.actor, safeguard)))) notFound();
+    context.state.isAudited = true;
+    context.status = 204;
+  });
+
+  router.get('/:id/keys', async (context) => {
+    parseQuery(noQuery, context.query);
+    const found = (await keys.list(parseId(context.params['id']))) ?? notFound();
+    const at = now();
+    context.body = found.map((key) => presentKey(key, at));
+  });
+
+  router.post('/:id/keys', async (context) => {
+    parseQuery(noQuery, context.query);
+    const id = parseId(context.params['id']);
+    const { expires_at: expiresAt } = parseBody(createKeyRequest, await readOptionalJsonBody(context.req));
+    const created = (await orProblem(() => keys.create(id, expiresAt, context.state.actor))) ?? notFound();
+    context.state.isAudited = true;
+    context.status = 201;
+    context.set('Location', `${path}/${id}/keys/${created.key.id}`);
+    context.body = { ...presentKey(created.key, now()), token: created.token };
+  });
+
+  router.post('/:id/rotate', async (context) => {
+    parseQuery(noQuery, context.query);
+    const id = parseId(context.params['id']);
+    const { overlap, expires_at: expiresAt } = parseBody(rotateRequest, await readOptionalJsonBody(context.req));
+    const rotated = (await orProblem(() => keys.rotate(id, { overlap, expiresAt }, context.state.actor))) ?? notFound();
+    context.state.isAudited = true;
+    context.status = 201;
+    context.set('Location', `${path}/${id}/keys/${rotated.key.id}`);
+    const at = now();
+    const replaced = rotated.replaced.map((key) => presentKey(key, at));
+    context.body = { ...presentKey(rotated.key, at), token: rotated.token, replaced };
+  });
+
+  router.delete('/:id/keys/:keyId', async (context) => {
+    const safeguard = readSafeguard(context);
+    const id = parseId(context.params['id']);
+    const keyId = parseId(context.params['keyId']);
+    if (!(await orProblem(() => keys.remove(id, keyId, context.state.actor, safeguard)))) notFound();
     context.state.isAudited = true;
     context.status = 204;
   });
@@ -94,27 +163,30 @@ export function createApiClientRoutes(clients: ApiClients): Router<ManagementSta
   return router;
 }
 
-function notFound(): never {
-  throw new Problem(404, 'unknown_api_client', 'There is no API client with this id.');
+/** What is cleared is null, or a list without members. */
+function toChanges(request: ReturnType<typeof updateRequest.parse>): UpdateApiClient {
+  const orNone = <T>(list: T[] | null | undefined) => (list === null ? [] : list);
+  return {
+    name: request.name,
+    apiClientId: request.api_client_id,
+    description: request.description,
+    tags: orNone(request.tags),
+    scopes: orNone(request.scopes),
+    allowedCidrs: orNone(request.allowed_cidrs),
+    isAdmin: request.is_admin,
+    isEnabled: request.enabled,
+    expiresAt: request.expires_at,
+    rateLimit: request.rate_limit,
+    rateLimitBurst: request.rate_limit_burst,
+    quota: request.quota,
+  };
 }
 
-async function orProblem<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (error instanceof DuplicateApiClientId) {
-      const detail = 'is the api_client_id of another API client';
-      throw new Problem(409, 'duplicate_api_client_id', `/api_client_id ${detail}.`, {
-        errors: [{ pointer: '/api_client_id', detail }],
-      });
-    }
-    if (error instanceof LastAdmin) {
-      throw new Problem(
-        409,
-        'last_admin',
-        'This is the last administrator that can authenticate (a bootstrap key, which expires, does not count). Create another one first, or repeat the call with ?force=true.',
-      );
-    }
-    throw error;
-  }
+function readSafeguard({ query, state }: ParameterizedContext<ManagementState>): Safeguard {
+  const { force } = parseQuery(changeQuery, query);
+  return { force, areTokensAccepted: state.areTokensAccepted };
+}
+
+function notFound(): never {
+  throw new Problem(404, 'unknown_api_client', 'There is no API client with this id.');
 }

@@ -1,11 +1,12 @@
 import { LRUCache } from 'lru-cache';
 import type { Authenticate } from '../auth/authenticator.ts';
-import type { Decision, Granted, Principal } from '../auth/decision.ts';
+import type { Decision, Granted } from '../auth/decision.ts';
 import { challengeOf, scopeChallengeOf, tokenErrorOf } from '../auth/challenge.ts';
 import type { CompilePolicy, Policy } from '../auth/policy.ts';
 import type { Logger } from '../log.ts';
 import type { AnswerDecision } from './decision-server.ts';
 import { logDenial } from './log-denial.ts';
+import { replacementHeaders } from './replacement-headers.ts';
 import type { RequestHead } from './request-head.ts';
 import { readPolicy } from './request-headers.ts';
 
@@ -33,7 +34,7 @@ export function createDecisionHandler(options: DecisionListenerOptions): AnswerD
 
   /** A point in time, not a span: an answer that nginx reads late is not kept for longer. */
   function expiryOf(decision: Decision): string {
-    const until = decision.outcome === 'granted' ? cacheUntil(decision) : 0;
+    const until = decision.outcome === 'granted' && decision.isReusable ? cacheUntil(decision) : 0;
     return until === 0 ? '0' : `@${until}`;
   }
 
@@ -47,7 +48,7 @@ export function createDecisionHandler(options: DecisionListenerOptions): AnswerD
     if (request.target !== '/decision') return message('404 Not Found', []);
     try {
       const policy = findPolicy(request.policyLines);
-      const decision = authenticate(policy, request.authorization);
+      const decision = authenticate(policy, request);
       if (!(decision instanceof Promise)) return answerTo(decision, policy, request);
       return decision.then((settled) => answerTo(settled, policy, request)).catch(fail);
     } catch (error) {
@@ -75,7 +76,7 @@ function rememberPolicies(compilePolicy: CompilePolicy): (policyLines: string) =
 }
 
 function answer(decision: Decision, policy: Policy, requestId: string, log: Logger): string {
-  if (decision.outcome === 'granted') return grantedMessage(decision.principal);
+  if (decision.outcome === 'granted') return grantedMessage(decision);
   logDenial(decision, requestId, log);
   const { outcome, reason } = decision;
   switch (outcome) {
@@ -88,8 +89,13 @@ function answer(decision: Decision, policy: Policy, requestId: string, log: Logg
     }
     case 'forbidden': {
       const challenge = scopeChallengeOf(policy, reason);
-      const challengeHeader = challenge === undefined ? [] : ['WWW-Authenticate', challenge];
-      return message('403 Forbidden', ['X-Auth-Reason', reason, ...challengeHeader]);
+      const { limitState, retryAfter } = decision;
+      return message('403 Forbidden', [
+        ...['X-Auth-Reason', reason],
+        ...(challenge === undefined ? [] : ['WWW-Authenticate', challenge]),
+        ...(retryAfter === undefined ? [] : ['Retry-After', String(retryAfter)]),
+        ...(limitState ? ['RateLimit-Policy', limitState.policy, 'RateLimit', limitState.state] : []),
+      ]);
     }
     case 'unavailable':
       return message('503 Service Unavailable', ['X-Auth-Reason', reason, 'Retry-After', '1']);
@@ -99,8 +105,15 @@ function answer(decision: Decision, policy: Policy, requestId: string, log: Logg
 // the marker without which nginx lets nothing through: a 2xx from anybody else does not have it
 const granted = 'HTTP/1.1 204 No Content\r\nCache-Control: no-store\r\nX-Auth-Decision: granted\r\n';
 
-function grantedMessage({ clientId, clientName, method }: Principal): string {
-  return `${granted}X-Client-Id: ${clientId}\r\nX-Client-Name: ${clientName}\r\nX-Auth-Method: ${method}\r\n\r\n`;
+function grantedMessage(decision: Granted): string {
+  const { principal, replacedAt, limitState } = decision;
+  const { clientId, clientName, method } = principal;
+  const identity = `X-Client-Id: ${clientId}\r\nX-Client-Name: ${clientName}\r\nX-Auth-Method: ${method}\r\n`;
+  if (replacedAt === null && !limitState) return `${granted}${identity}\r\n`;
+  let more = '';
+  for (const [name, value] of Object.entries(replacementHeaders(decision))) more += `${name}: ${value}\r\n`;
+  if (limitState) more += `RateLimit-Policy: ${limitState.policy}\r\nRateLimit: ${limitState.state}\r\n`;
+  return `${granted}${identity}${more}\r\n`;
 }
 
 /**

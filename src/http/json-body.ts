@@ -24,6 +24,12 @@ export async function readJsonBody(request: IncomingMessage): Promise<unknown> {
   return body;
 }
 
+/** The same, and an empty object when there is no body at all. */
+export async function readOptionalJsonBody(request: IncomingMessage): Promise<unknown> {
+  const { 'content-type': type, 'content-length': length = '0', 'transfer-encoding': coding } = request.headers;
+  return type === undefined && length === '0' && coding === undefined ? {} : readJsonBody(request);
+}
+
 function explain(text: string, error: unknown): string {
   if (text.trim() === '') return 'The request body is empty; a JSON object is needed.';
   // the parser's stack is the bound on nesting

@@ -2,20 +2,25 @@ import { randomUUID } from 'node:crypto';
 import Router from '@koa/router';
 import Koa, { type Middleware, type Next, type ParameterizedContext } from 'koa';
 import type { Authenticate } from '../auth/authenticator.ts';
-import { denialDetails, type Principal } from '../auth/decision.ts';
+import { denialDetails, publicReasons, type Principal } from '../auth/decision.ts';
 import { challengeOf, scopeChallengeOf, tokenErrorOf } from '../auth/challenge.ts';
 import type { CompilePolicy, Policy } from '../auth/policy.ts';
 import type { Actor } from '../clients/api-client.ts';
 import type { ApiClients } from '../clients/api-clients.ts';
+import type { ApiKeys } from '../clients/api-keys.ts';
 import { StoreUnavailable, type ClientStore } from '../clients/client-store.ts';
 import { redact, type Logger } from '../log.ts';
 import { presentProblem, Problem } from '../problem.ts';
 import { createApiClientRoutes } from './api-client-routes.ts';
+import { createIntrospectionRoute, createLeakRoute } from './credential-routes.ts';
 import { logDenial } from './log-denial.ts';
+import { replacementHeaders } from './replacement-headers.ts';
 import { readGatewayHeaders, readPolicy } from './request-headers.ts';
 
 export interface ManagementState {
   requestId: string;
+  /** Empty when it is not known. */
+  clientAddress: string;
   principal?: Principal;
   actor: Actor;
   /** By the policy that this request came with. */
@@ -38,8 +43,13 @@ export type ReadMetrics = () => Promise<{ readonly contentType: string; readonly
 
 export interface ManagementAppOptions {
   readonly authenticate: Authenticate;
+  /** The same, but leaves no trace of a use. */
+  readonly examine: Authenticate;
+  /** Whether the caller's address is what `X-Client-Address` says, because nobody but nginx can write it. */
+  readonly isBehindNginx: boolean;
   readonly compilePolicy: CompilePolicy;
   readonly clients: ApiClients;
+  readonly keys: ApiKeys;
   readonly store: Pick<ClientStore, 'recordEvent'>;
   readonly readinessChecks: Readonly<Record<string, ReadinessCheck>>;
   readonly describeIssuers: DescribeIssuers;
@@ -53,8 +63,10 @@ export interface ManagementAppOptions {
  * no identity header, so it is as safe without nginx in front as with it.
  */
 export function createManagementApp(options: ManagementAppOptions): Koa<ManagementState> {
-  const { authenticate, compilePolicy, clients, store, readinessChecks, describeIssuers, readMetrics, now, log } =
-    options;
+  const { authenticate, examine, isBehindNginx, compilePolicy, clients, keys, store } = options;
+  const { readinessChecks, describeIssuers, readMetrics, now, log } = options;
+  const policyOf = (rawHeaders: readonly string[]) =>
+    compilePolicy(readPolicy(readGatewayHeaders(rawHeaders).policyLines));
   const app = new Koa<ManagementState>();
   app.on('error', (error: Error) => {
     log.debug({ err: error }, 'a management connection broke');
@@ -64,33 +76,38 @@ export function createManagementApp(options: ManagementAppOptions): Koa<Manageme
   health.get('/livez', live);
   health.get(
     '/readyz',
-    ready(readinessChecks, (rawHeaders) =>
-      describeIssuers(compilePolicy(readPolicy(readGatewayHeaders(rawHeaders).policyLines))),
-    ),
+    ready(readinessChecks, (rawHeaders) => describeIssuers(policyOf(rawHeaders))),
   );
 
   health.get('/metrics', metrics(readMetrics));
 
-  const api = createApiClientRoutes(clients);
+  const leaks = createLeakRoute(keys, log);
+  const introspection = createIntrospectionRoute({ authenticate: examine, clients, policyOf, now });
+  const api = createApiClientRoutes({ clients, keys, now });
 
-  app.use(identifyRequest);
+  app.use(identifyRequest(isBehindNginx));
   app.use(answerProblems(log));
   app.use(health.routes());
-  app.use(authenticateCaller(authenticate, compilePolicy, log));
+  app.use(leaks.routes());
+  app.use(authenticateCaller(authenticate, policyOf, log));
   app.use(audit(store, now, log));
   app.use(requireAdmin);
   app.use(refuseUnknown);
+  app.use(introspection.routes());
   app.use(api.allowedMethods());
   app.use(api.routes());
   return app;
 }
 
-async function identifyRequest(context: Context, next: Next): Promise<void> {
-  const { requestId } = readGatewayHeaders(context.req.rawHeaders);
-  context.state.requestId = requestId || randomUUID();
-  context.set('X-Request-Id', context.state.requestId);
-  context.set('Cache-Control', 'no-store');
-  await next();
+function identifyRequest(isBehindNginx: boolean): Middleware<ManagementState> {
+  return async (context, next) => {
+    const { requestId, clientAddress } = readGatewayHeaders(context.req.rawHeaders);
+    context.state.requestId = requestId || randomUUID();
+    context.state.clientAddress = isBehindNginx ? clientAddress : (context.req.socket.remoteAddress ?? '');
+    context.set('X-Request-Id', context.state.requestId);
+    context.set('Cache-Control', 'no-store');
+    await next();
+  };
 }
 
 /** The one place where an error becomes an answer. */
@@ -101,7 +118,7 @@ function answerProblems(log: Logger): Middleware<ManagementState> {
     } catch (error) {
       const problem = toProblem(error);
       context.status = problem.status;
-      context.set({ ...problem.headers, 'X-Auth-Reason': problem.reason });
+      context.set({ ...problem.headers, 'X-Auth-Reason': problem.loggedReason });
       context.body = JSON.stringify(presentProblem(problem, context.state.requestId));
       context.type = 'application/problem+json';
       if (problem.status >= 500)
@@ -179,13 +196,13 @@ function metrics(read: ReadMetrics): Middleware<ManagementState> {
 
 function authenticateCaller(
   authenticate: Authenticate,
-  compilePolicy: CompilePolicy,
+  policyOf: (rawHeaders: readonly string[]) => Policy,
   log: Logger,
 ): Middleware<ManagementState> {
   return async (context, next) => {
-    const { policyLines, authorization } = readGatewayHeaders(context.req.rawHeaders);
-    const policy = compilePolicy(readPolicy(policyLines));
-    const decision = await authenticate(policy, authorization);
+    const policy = policyOf(context.req.rawHeaders);
+    const { authorization } = readGatewayHeaders(context.req.rawHeaders);
+    const decision = await authenticate(policy, { authorization, clientAddress: context.state.clientAddress });
     if (decision.outcome === 'granted') {
       const { principal } = decision;
       context.state.principal = principal;
@@ -196,30 +213,36 @@ function authenticateCaller(
         'X-Client-Id': principal.clientId,
         'X-Client-Name': principal.clientName,
         'X-Auth-Method': principal.method,
+        ...replacementHeaders(decision),
       });
       await next();
       return;
     }
     logDenial(decision, context.state.requestId, log);
-    const detail = denialDetails[decision.reason];
+    const { reason } = decision;
+    const detail = denialDetails[reason];
+    const hidden = publicReasons[reason];
+    const [shown, logged] = hidden === undefined ? [reason, {}] : [hidden, { loggedReason: reason }];
     switch (decision.outcome) {
       case 'unauthenticated': {
-        const error = tokenErrorOf(decision.reason);
-        throw new Problem(401, decision.reason, detail, {
+        const error = tokenErrorOf(reason);
+        throw new Problem(401, shown, detail, {
+          ...logged,
           headers: {
-            'WWW-Authenticate': challengeOf(policy, decision.reason),
+            'WWW-Authenticate': challengeOf(policy, reason),
             ...(error !== undefined && { 'X-jwt-error': error }),
           },
         });
       }
       case 'forbidden': {
-        const challenge = scopeChallengeOf(policy, decision.reason);
-        throw new Problem(403, decision.reason, detail, {
+        const challenge = scopeChallengeOf(policy, reason);
+        throw new Problem(403, shown, detail, {
+          ...logged,
           ...(challenge !== undefined && { headers: { 'WWW-Authenticate': challenge } }),
         });
       }
       case 'unavailable':
-        throw new Problem(503, decision.reason, detail, { headers: { 'Retry-After': '1' }, cause: decision.cause });
+        throw new Problem(503, reason, detail, { headers: { 'Retry-After': '1' }, cause: decision.cause });
     }
   };
 }
@@ -238,7 +261,7 @@ function audit(store: Pick<ClientStore, 'recordEvent'>, now: () => number, log: 
     try {
       await next();
     } catch (error) {
-      outcome = toProblem(error).reason;
+      outcome = toProblem(error).loggedReason;
       throw error;
     } finally {
       if (!context.state.isAudited) {

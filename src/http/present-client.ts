@@ -1,33 +1,59 @@
+import { isAccepted, stateOf, type ApiKey } from '../clients/api-client.ts';
 import type { ClientWithKeys } from '../clients/client-store.ts';
 
 /** An API client as the management API shows it: the only place where one of its fields becomes public. */
-export function presentClient({
-  id,
-  name,
-  apiClientId,
-  isAdmin,
-  isEnabled,
-  keys,
-  createdAt,
-  updatedAt,
-}: ClientWithKeys): object {
+export function presentClient(client: ClientWithKeys, at: number): object {
+  const { id, keys } = client;
   return {
     id,
     // two more names of the same number, which existing scripts read
     api_key_id: id,
     api_client_entity_id: id,
-    name,
-    api_client_id: apiClientId,
-    is_admin: isAdmin,
-    enabled: isEnabled,
-    has_api_key: keys.length > 0,
+    name: client.name,
+    api_client_id: client.apiClientId,
+    description: client.description,
+    tags: client.tags,
+    scopes: client.scopes,
+    allowed_cidrs: client.allowedCidrs,
+    is_admin: client.isAdmin,
+    enabled: client.isEnabled,
+    expires_at: presentTime(client.expiresAt),
+    rate_limit: client.rateLimit,
+    rate_limit_burst: client.rateLimitBurst,
+    quota: client.quota,
+    has_api_key: keys.some((key) => isAccepted(key, at)),
     api_key_expires_at: presentTime(keys.at(-1)?.expiresAt ?? null),
-    created_at: presentTime(createdAt),
-    updated_at: presentTime(updatedAt),
+    replaced_key_used_at: presentTime(lastUseOfReplaced(keys, at)),
+    last_used_at: presentTime(client.lastUsedAt),
+    created_at: presentTime(client.createdAt),
+    updated_at: presentTime(client.updatedAt),
   };
 }
 
+/** A key, without what would let anybody use it. */
+export function presentKey(key: ApiKey, at: number): object {
+  return {
+    id: key.id,
+    hint: key.hint,
+    state: stateOf(key, at),
+    created_at: presentTime(key.createdAt),
+    last_used_at: presentTime(key.lastUsedAt),
+    expires_at: presentTime(key.expiresAt),
+    replaced_at: presentTime(key.replacedAt),
+    revoked_at: presentTime(key.revokedAt),
+  };
+}
+
+/** When somebody last used a key that has been replaced and is still accepted; to the minute, as all times of use. */
+function lastUseOfReplaced(keys: readonly ApiKey[], at: number): number | null {
+  const uses = keys.flatMap((key) => {
+    const isOld = stateOf(key, at) === 'replaced' && (key.lastUsedAt ?? 0) >= (key.replacedAt ?? 0) - 60_000;
+    return isOld && key.lastUsedAt !== null ? [key.lastUsedAt] : [];
+  });
+  return uses.length === 0 ? null : Math.max(...uses);
+}
+
 /** RFC 3339, UTC. */
-function presentTime(milliseconds: number | null): string | null {
+export function presentTime(milliseconds: number | null): string | null {
   return milliseconds === null ? null : new Date(milliseconds).toISOString();
 }

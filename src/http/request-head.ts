@@ -29,6 +29,7 @@ export function parseRequestHead(head: string): RequestHead | undefined {
   if (target === undefined) return undefined;
   let policyLines = '';
   let authorization: string | undefined;
+  let clientAddress: string | undefined;
   let requestId = '';
   let hosts = 0;
   let isLast = false;
@@ -51,6 +52,9 @@ export function parseRequestHead(head: string): RequestHead | undefined {
       case 'authorization':
         authorization = authorization === undefined ? valueOf(head, colon, end) : ambiguous;
         break;
+      case 'x-client-address':
+        clientAddress = clientAddress === undefined ? valueOf(head, colon, end) : '';
+        break;
       case 'x-request-id':
         requestId = harmlessId(valueOf(head, colon, end));
         break;
@@ -71,7 +75,8 @@ export function parseRequestHead(head: string): RequestHead | undefined {
         return undefined;
     }
   }
-  return hosts === 1 ? { target, policyLines, authorization, requestId, isLast, hasCache } : undefined;
+  if (hosts !== 1) return undefined;
+  return { target, policyLines, authorization, clientAddress: clientAddress ?? '', requestId, isLast, hasCache };
 }
 
 function endOfLine(head: string, from: number): number {

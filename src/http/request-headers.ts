@@ -6,6 +6,8 @@ export interface GatewayHeaders {
   readonly policyLines: string;
   /** The one `Authorization` value; undefined when there is none. */
   readonly authorization: string | undefined;
+  /** nginx's `$remote_addr`; empty when there is none, or more than one. */
+  readonly clientAddress: string;
   /** nginx's `$request_id`, or empty. */
   readonly requestId: string;
 }
@@ -22,15 +24,17 @@ const settings = new Set<string>(policySettings);
 export function readGatewayHeaders(rawHeaders: readonly string[]): GatewayHeaders {
   const policyLines: string[] = [];
   let authorization: string | undefined;
+  let clientAddress: string | undefined;
   let requestId = '';
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const name = (rawHeaders[index] ?? '').toLowerCase();
     const value = rawHeaders[index + 1] ?? '';
     if (name === 'authorization') authorization = authorization === undefined ? value : ambiguous;
+    else if (name === 'x-client-address') clientAddress = clientAddress === undefined ? value : '';
     else if (name === 'x-request-id') requestId = harmlessId(value);
     else if (isPolicyHeader(name)) policyLines.push(`${name}:${value}`);
   }
-  return { policyLines: policyLines.join('\n'), authorization, requestId };
+  return { policyLines: policyLines.join('\n'), authorization, clientAddress: clientAddress ?? '', requestId };
 }
 
 /** Whether a header, its name in lower case, is one that says what is accepted. */

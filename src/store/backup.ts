@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { copyFile, link, open, rename, rm } from 'node:fs/promises';
+import { firstClient } from '../clients/client-store.ts';
 import { withoutStatement } from './client-store.ts';
 import { isOurs, openStore } from './open-store.ts';
 import { openSqlite } from './sqlite.ts';
@@ -87,7 +88,7 @@ async function examine(file: string): Promise<number> {
     const [first] = integrity;
     if (first?.integrity_check !== 'ok') throw new Error(`It is damaged: ${first?.integrity_check ?? 'no answer'}.`);
     for (const table of ['revision', 'api_keys', 'audit_events']) await database.read(table).first();
-    await store.list({ after: 0, limit: 1 });
+    await store.list(firstClient);
     const row = await database.read('api_clients').count<{ count: number }[]>({ count: '*' });
     return row[0]?.count ?? 0;
   } catch (error) {

@@ -43,6 +43,38 @@ const migrations: readonly Migration[] = [
       });
     await transaction('revision').insert({ id: 1, value: 0 });
   },
+  // expiry, rotation, requirements, limits
+  async (schema) => {
+    await schema
+      .alterTable('api_clients', (table) => {
+        table.text('description').nullable();
+        // lists of text, as JSON
+        table.text('tags').notNullable().defaultTo('[]');
+        table.text('scopes').notNullable().defaultTo('[]');
+        table.text('allowed_cidrs').notNullable().defaultTo('[]');
+        table.bigInteger('expires_at').nullable();
+        table.text('rate_limit').nullable();
+        table.integer('rate_limit_burst').nullable();
+        table.text('quota').nullable();
+        // 0 for never, so that it can be sorted by
+        table.bigInteger('last_used_at').notNullable().defaultTo(0);
+        table.index(['name', 'id']);
+        table.index(['created_at', 'id']);
+        table.index(['last_used_at', 'id']);
+      })
+      .alterTable('api_keys', (table) => {
+        table.text('hint').notNullable().defaultTo('');
+        table.bigInteger('replaced_at').nullable().index();
+        table.bigInteger('revoked_at').nullable();
+        table.bigInteger('last_used_at').notNullable().defaultTo(0);
+      })
+      .createTable('remembered_requests', (table) => {
+        table.string('digest', 64).primary();
+        table.string('request_digest', 64).notNullable();
+        table.integer('client_id').notNullable();
+        table.bigInteger('at').notNullable().index();
+      });
+  },
 ];
 
 /**

@@ -25,10 +25,20 @@ suite('/v1/management/api-clients', () => {
       api_key_id: id,
       api_client_entity_id: id,
       name: 'billing',
+      description: null,
+      tags: [],
+      scopes: [],
+      allowed_cidrs: [],
       is_admin: false,
       enabled: true,
+      expires_at: null,
+      rate_limit: null,
+      rate_limit_burst: null,
+      quota: null,
       has_api_key: true,
       api_key_expires_at: null,
+      replaced_key_used_at: null,
+      last_used_at: null,
     });
     assert.match(token as string, new RegExp(`^${String(id)}\\.[A-Za-z0-9]{64}$`));
     assert.match(apiClientId as string, /^[0-9a-f-]{36}$/);

@@ -98,7 +98,7 @@ suite('bad input to the management API', () => {
     'a flag that is a number': ['{"is_admin": 1}', 400, /\/is_admin.*true or false/],
     'a flag that is another word': ['{"is_admin": "yes"}', 400, /\/is_admin.*true or false/],
     'a flag that is null': ['{"generate_api_key": null}', 400, /\/generate_api_key.*true or false/],
-    'an id of its own': ['{"id": 1}', 400, /\/id.*not a member/],
+    'an id of its own': ['{"id": 1}', 400, /\/id.*cannot be set/],
     'bytes that are not UTF-8': [Buffer.from([0x22, 0xff, 0xfe, 0x22]), 400, /not UTF-8/],
     'deep nesting': ['['.repeat(30_000) + ']'.repeat(30_000), 400, /nested|object/],
     'deep nesting of objects': ['{"a":'.repeat(10_000) + '1' + '}'.repeat(10_000), 400, /nested|not a member/],
@@ -236,7 +236,7 @@ suite('bad input to the management API', () => {
   test('an unknown path below /v1/management/ is 404 for an administrator and 401 for everybody else', async () => {
     await expectProblem(await stack.ask('/v1/management/other', { key: stack.adminKey }), 404, /nothing at this path/);
     assert.equal((await stack.ask('/v1/management/other')).status, 401);
-    await expectProblem(await stack.manage('GET', stack.adminKey, '/1/keys'), 404, /nothing at this path/);
+    await expectProblem(await stack.manage('GET', stack.adminKey, '/1/other'), 404, /nothing at this path/);
   });
 
   test('whatever JSON is sent, the answer is 201 or a 4xx problem, never a fault', async () => {

@@ -541,7 +541,7 @@ suite('a token that must not be accepted', () => {
     const put = (enabled: boolean) =>
       stack.manage('PUT', stack.adminKey, `/${String(json['id'])}`, { json: { enabled } });
     assert.equal((await put(false)).json['enabled'], false);
-    assert.deepEqual(await statuses(), ['client_disabled', 'client_disabled', 'client_disabled']);
+    assert.deepEqual(await statuses(), ['forbidden', 'forbidden', 'forbidden']);
     assert.equal((await stack.ask('/', { key: madeUpKey(Number(json['id'])) })).status, 401);
     await put(true);
     assert.deepEqual(await statuses(), [undefined, undefined, 'admin_required']);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { createApiClients } from '../../src/clients/api-clients.ts';
+import { createApiClients, nothingParticular } from '../../src/clients/api-clients.ts';
 import { DuplicateApiClientId } from '../../src/clients/client-store.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { makeTempDir } from '../support/stack.ts';
@@ -26,7 +26,7 @@ test('a client is forgotten once its change is durable, not before, and not for 
     },
   });
   const actor = { clientId: null, requestId: null };
-  const request = { apiClientId: 'one', isAdmin: false, isEnabled: true, generateApiKey: true };
+  const request = { ...nothingParticular, apiClientId: 'one' };
   const safeguard = { force: false, areTokensAccepted: true };
   try {
     const { client } = await clients.create(request, actor);

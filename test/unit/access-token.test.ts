@@ -232,13 +232,15 @@ suite('access tokens that are new', () => {
       findClientByApiClientId: () => undefined,
       verifyToken: verify,
       now: () => now * 1_000,
-      onKeyUsed: () => undefined,
+      onUsed: () => undefined,
     });
-    const decisions = newTokens(200).map(async (token) => authenticate(policy, `Bearer ${token}`));
+    const decisions = newTokens(200).map(async (token) =>
+      authenticate(policy, { authorization: `Bearer ${token}`, clientAddress: '' }),
+    );
     assert.equal(counted.verifications, 0);
     await turn();
     const before = counted.verifications;
-    const decision = await authenticate(policy, `apk ${madeUpKey(1)}`);
+    const decision = await authenticate(policy, { authorization: `apk ${madeUpKey(1)}`, clientAddress: '' });
     assert.deepEqual(decision, { outcome: 'unauthenticated', reason: 'unknown_key' });
     assert.ok(counted.verifications - before <= 1, `${counted.verifications - before} verifications came first`);
     await Promise.all(decisions);

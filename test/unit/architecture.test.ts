@@ -9,16 +9,17 @@ import { root } from '../support/stack.ts';
 
 /** Which rooms a room may import from, besides itself. The files at the top are rooms of their own. */
 const allowed: Record<string, readonly string[]> = {
-  auth: [],
+  auth: ['duration'],
   clients: ['auth'],
   store: ['clients'],
   oidc: ['auth'],
-  http: ['auth', 'clients', 'config', 'log', 'problem'],
+  http: ['auth', 'clients', 'config', 'duration', 'log', 'problem'],
   local: ['http', 'config'],
   config: ['nearest-name'],
   log: ['config'],
   problem: [],
   'nearest-name': [],
+  duration: [],
   metrics: ['auth', 'clients', 'http'],
   app: ['auth', 'clients', 'store', 'oidc', 'http', 'config', 'log', 'metrics', 'workers'],
   workers: ['http', 'config', 'log'],

@@ -40,6 +40,9 @@ const grant = (id: number, expiresAt: number | null = null, method: 'api_key' | 
   outcome: 'granted',
   principal: { id, clientId: encodeHeaderValue('x'), clientName: encodeHeaderValue('x'), isAdmin: false, method },
   expiresAt,
+  isReusable: true,
+  replacedAt: null,
+  limits: undefined,
 });
 
 suite('a voucher', () => {

@@ -35,7 +35,22 @@ suite('a decision that is made from memory', () => {
       method: 'api_key' as const,
     },
     isEnabled: true,
-    keys: [{ id: 1, digest: digestSecret(secret), expiresAt: null, isUnusedBootstrap: false }],
+    expiresAt: null,
+    scopes: [],
+    network: undefined,
+    limits: undefined,
+    keys: [
+      {
+        id: 1,
+        digest: digestSecret(secret),
+        expiresAt: null,
+        replacedAt: null,
+        isRevoked: false,
+        isUnusedBootstrap: false,
+        notedIn: 0,
+      },
+    ],
+    notedIn: 0,
   };
   const answer = createDecisionHandler({
     authenticate: createAuthenticator({
@@ -49,7 +64,7 @@ suite('a decision that is made from memory', () => {
         now: Date.now,
       }),
       now: Date.now,
-      onKeyUsed: () => undefined,
+      onUsed: () => undefined,
     }),
     compilePolicy: createPolicyCompiler({ allowInsecureHttp: false }),
     log: createLog('fatal'),
@@ -58,6 +73,7 @@ suite('a decision that is made from memory', () => {
     target: '/decision',
     policyLines: `X-Policy: api_keys_enabled=on\topen_id_connect_enabled=on\toidc_discovery=${issuer}\toidc_audience=api`,
     authorization,
+    clientAddress: '',
     requestId: '',
     isLast: false,
     hasCache: false,

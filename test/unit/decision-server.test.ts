@@ -35,10 +35,11 @@ suite('the head of a question', () => {
   after(() => node.close());
 
   test('is read as nginx writes it', () => {
-    assert.deepEqual(parseRequestHead(`${good}\r\nX-Request-Id: abc`), {
+    assert.deepEqual(parseRequestHead(`${good}\r\nX-Client-Address: 192.0.2.1\r\nX-Request-Id: abc`), {
       target: '/decision',
       policyLines: 'X-Policy: api_keys_enabled=on',
       authorization: 'apk 1.x',
+      clientAddress: '192.0.2.1',
       requestId: 'abc',
       isLast: false,
       hasCache: false,
@@ -121,11 +122,11 @@ suite('the head of a question', () => {
         const requests = await readWithNode(port, seen, `${head}\r\n\r\n`);
         assert.equal(requests.length, 1, 'Node sees exactly one request');
         const [theirs] = requests as [IncomingMessage];
-        const { policyLines, authorization, requestId } = readGatewayHeaders(theirs.rawHeaders);
+        const { policyLines, authorization, clientAddress, requestId } = readGatewayHeaders(theirs.rawHeaders);
         const trimmed = ours.policyLines.split('\n').map((line) => line.replace(/:[ \t]*/, ':').replace(/[ \t]+$/, ''));
         assert.deepEqual(
-          [ours.target, ours.authorization, ours.requestId, trimmed.join('\n').toLowerCase()],
-          [theirs.url, authorization, requestId, policyLines.toLowerCase()],
+          [ours.target, ours.authorization, ours.clientAddress, ours.requestId, trimmed.join('\n').toLowerCase()],
+          [theirs.url, authorization, clientAddress, requestId, policyLines.toLowerCase()],
         );
       }),
       { numRuns: 3_000 },

@@ -45,7 +45,7 @@ suite('a decision', () => {
         expiresAt: 0,
       }),
       now: () => 0,
-      onKeyUsed: () => undefined,
+      onUsed: () => undefined,
     });
     const policy = compilePolicy({
       ...nothingSet,
@@ -55,7 +55,7 @@ suite('a decision', () => {
       oidc_audience: 'api',
     });
     for (const credential of [`apk ${madeUpKey(1)}`, 'Bearer a.b.c']) {
-      const decision = await authenticate(policy, credential);
+      const decision = await authenticate(policy, { authorization: credential, clientAddress: '' });
       assert.equal(decision.outcome === 'unavailable' && decision.reason, 'store_unavailable');
     }
   });

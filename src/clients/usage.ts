@@ -1,0 +1,75 @@
+import type { ClientRecord, KeyRecord } from '../auth/authenticator.ts';
+import type { ClientStore, Use } from './client-store.ts';
+
+/** Keeps the times of last use, to the minute: noted in memory, written now and then, never on the path of a decision. */
+export interface Usage {
+  readonly note: (at: number, client: ClientRecord, key: KeyRecord | undefined) => void;
+  /** Writes what is noted and stops. */
+  readonly close: () => Promise<void>;
+}
+
+export interface UsageOptions {
+  readonly store: Pick<ClientStore, 'recordUses'>;
+  /** Called when what is noted cannot be written; it is tried again. */
+  readonly onFault: (error: unknown) => void;
+  /** Milliseconds between two writes. */
+  readonly interval?: number;
+  /** Uses that are noted at most; further ones are noted when they come again. */
+  readonly capacity?: number;
+}
+
+const minute = 60_000;
+/** A write holds the database's one lock, so it is short. */
+const usesPerWrite = 500;
+
+export function createUsage({ store, onFault, interval = 5_000, capacity = 100_000 }: UsageOptions): Usage {
+  let noted = new Map<string, Use>();
+  let isStopped = false;
+  let writing = Promise.resolve();
+  let timer: NodeJS.Timeout;
+
+  async function write(): Promise<void> {
+    const uses = [...noted.values()];
+    noted = new Map();
+    while (uses.length > 0) {
+      const some = uses.splice(0, usesPerWrite);
+      try {
+        await store.recordUses(some);
+      } catch (error) {
+        for (const use of [...some, ...uses]) if (noted.size < capacity) noted.set(nameOf(use), use);
+        onFault(error);
+        return;
+      }
+    }
+  }
+
+  function schedule(): void {
+    if (isStopped) return;
+    timer = setTimeout(() => {
+      writing = write().then(schedule);
+    }, interval);
+    timer.unref();
+  }
+  schedule();
+
+  return {
+    note(at, client, key) {
+      const mark = key ?? client;
+      const now = Math.floor(at / minute);
+      if (mark.notedIn === now || noted.size >= capacity) return;
+      mark.notedIn = now;
+      const use: Use = { clientId: client.principal.id, keyId: key?.id, at: now * minute };
+      noted.set(nameOf(use), use);
+    },
+    async close() {
+      isStopped = true;
+      clearTimeout(timer);
+      await writing;
+      await write();
+    },
+  };
+}
+
+function nameOf({ clientId, keyId }: Use): string {
+  return `${clientId}.${keyId ?? ''}`;
+}
