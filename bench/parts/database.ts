@@ -4,6 +4,9 @@ import { openStore } from '../../src/store/open-store.ts';
 import type { Bench } from '../bench.ts';
 import { secretOf } from '../load/credentials.ts';
 
+/** The one of them that has a `rate_limit`. */
+export const limitedClient = 2;
+
 const rowsPerStatement = 500;
 
 /**
@@ -35,6 +38,8 @@ export function database(bench: Bench, count: number): Promise<string> {
               .join()}`,
           );
         }
+        const limit = { rate_limit: '900000000/s' };
+        await transaction('api_clients').where('id', limitedClient).update(limit);
       });
     } finally {
       await opened.close();

@@ -2,6 +2,7 @@ import type { Bench } from '../bench.ts';
 import { always, apiKeyOf, drawn, writeCredentials } from '../load/credentials.ts';
 import { runThrough } from '../load/wrk.ts';
 import { createUniform, createZipf, type Draw } from '../load/draw.ts';
+import { limitedClient } from '../parts/database.ts';
 import { gatewayStack, type GatewayStack, type StackOptions } from '../parts/gateway-stack.ts';
 import { issuer, type Algorithm } from '../parts/issuer.ts';
 import { closed, crowded, paced, type CredentialSource, type SetUp, type Target } from './set-up.ts';
@@ -72,6 +73,13 @@ const base = { kind: 'ours', comparedWith: ['L1'], load: closed, isQuick: true }
 
 export const ours: readonly SetUp[] = [
   { ...base, name: 'key', about: 'an API key, always the same', prepare: on(few, key) },
+  {
+    ...base,
+    name: 'key-limited',
+    about: 'key, of an API client with a rate_limit that it never reaches',
+    comparedWith: ['key', 'L1'],
+    prepare: on(few, (bench) => always(bench, 'key-limited', apiKeyOf(limitedClient))),
+  },
   { ...base, name: 'jwt', about: 'an access token, always the same', prepare: on(few, sameToken(few)) },
   {
     ...base,

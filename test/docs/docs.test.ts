@@ -38,12 +38,21 @@ function transcript(page: string): { command: string; output: string }[] {
 
 /** What differs from run to run, by its shape. */
 function normalise(text: string): string {
-  return text
-    .trim()
-    .replace(/\b[0-9]+\.(?:[A-Za-z0-9]{64}|[A-Za-z0-9]{4,6}\.\.\.)/g, '<key>')
-    .replace(/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, '<uuid>')
-    .replace(/\b[0-9a-f]{32}\b/g, '<request id>')
-    .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, '<time>');
+  return (
+    text
+      .trim()
+      .replaceAll('\r\n', '\n')
+      .replace(/\b[0-9]+\.(?:[A-Za-z0-9]{64}|[A-Za-z0-9]{4,6}\.\.\.)/g, '<key>')
+      .replace(/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, '<uuid>')
+      .replace(/\b[0-9a-f]{32}\b/g, '<request id>')
+      .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, '<time>')
+      .replace(/[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT/g, '<date>')
+      .replace(/@\d{10}\b/g, '<seconds>')
+      .replace(/;t=\d+/g, ';t=<seconds>')
+      .replace(/"hint":"\w{4}"/g, '"hint":<hint>')
+      // stored a few seconds after the use
+      .replace(/"(last_used_at|replaced_key_used_at)":(?:null|"<time>")/g, '"$1":<use>')
+  );
 }
 
 /** A line of dots stands for any lines. */

@@ -25,7 +25,7 @@ suite('the keys of an API client', () => {
   const list = async (id: number) =>
     (await stack.manage('GET', stack.adminKey, `/${id}/keys`)).json as unknown as Json[];
   const status = async (key: string) => (await stack.ask('/', { key })).status;
-  const loggedReason = (requestId: unknown) => async () =>
+  const loggedReason = (requestId: unknown) => () =>
     stack.accessLog().find((line) => line['request_id'] === requestId)?.['auth_reason'];
 
   test('are several, each shown by its hint and none by its secret, and each ends by itself', async () => {
@@ -223,10 +223,7 @@ suite('the keys of an API client', () => {
     const refused = await stack.ask('/', { key });
     // the finder of a key learns nothing of it
     assert.deepEqual([refused.status, refused.json['reason']], [401, 'unknown_key']);
-    await until(
-      'the log has the reason',
-      async () => (await loggedReason(refused.json['request_id'])()) === 'key_revoked',
-    );
+    await until('the log has the reason', () => loggedReason(refused.json['request_id'])() === 'key_revoked');
     assert.equal(await status(other), 200);
     assert.deepEqual(
       (await list(id)).map(({ state }) => state),
