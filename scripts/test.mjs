@@ -15,7 +15,19 @@ const files = (wanted.length > 0 ? wanted : foldersOfTests())
 
 const { status } = spawnSync(
   process.execPath,
-  ['--import', 'tsx', '--test', '--test-reporter', 'spec', '--test-timeout', '300000', ...files],
+  // most of the time a test waits for processes of its own, so one for each core is too few even of two
+  [
+    '--import',
+    'tsx',
+    '--test',
+    '--test-concurrency',
+    '2',
+    '--test-reporter',
+    'spec',
+    '--test-timeout',
+    '300000',
+    ...files,
+  ],
   { cwd: root, stdio: 'inherit' },
 );
 process.exitCode = status ?? 1;

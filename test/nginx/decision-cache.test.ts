@@ -36,6 +36,8 @@ suite('decisions that nginx keeps', { skip: form === 'workers' }, () => {
   let token: string;
   let expiresAt: number;
   const clients: { id: number; key: string }[] = [];
+  /** With a limit, and with a network. */
+  const restricted: { id: number; key: string }[] = [];
   const jwt = { id: 0 };
   const connections = new Agent({ keepAlive: true, maxSockets: 40 });
   const next = () => {
@@ -65,6 +67,10 @@ suite('decisions that nginx keeps', { skip: form === 'workers' }, () => {
     for (let index = 0; index < 16; index++) {
       const { json } = await stack.manage('POST', stack.adminKey, '', { json: { name: `client ${index}` } });
       clients.push({ id: json['id'] as number, key: `apk ${json['token'] as string}` });
+    }
+    for (const restriction of [{ rate_limit: '60/h' }, { allowed_cidrs: ['127.0.0.0/8'] }]) {
+      const { json } = await stack.manage('POST', stack.adminKey, '', { json: restriction });
+      restricted.push({ id: json['id'] as number, key: `apk ${json['token'] as string}` });
     }
     const { json } = await stack.manage('POST', stack.adminKey, '', {
       json: { name: 'by token', api_client_id: 'abc123', generate_api_key: false },
@@ -188,6 +194,18 @@ suite('decisions that nginx keeps', { skip: form === 'workers' }, () => {
     }
     assert.ok(last > expiresAt - 1_000, `the last grant was ${expiresAt - last} ms before the end`);
     assert.ok(last < expiresAt, `${last - expiresAt} ms after the end`);
+  });
+
+  test('are none of a client with limits or a network: each of its requests is decided on', async () => {
+    // made with the others, which have vouchers by now
+    const [limited, local] = restricted as [(typeof restricted)[0], (typeof restricted)[0]];
+    for (const { id, key } of restricted) {
+      assert.deepEqual([await ask(key), await ask(key)], [200, 200]);
+      assert.equal(existsSync(voucher(`client-${id}`)), false);
+    }
+    const statuses = await Promise.all(Array.from({ length: 70 }, () => ask(limited.key)));
+    assert.equal(statuses.filter((status) => status === 429).length, 12);
+    assert.equal(await ask(local.key), 200);
   });
 
   test('are no refusals: a client that is enabled again is let in at once', async () => {
