@@ -51,20 +51,27 @@ type Connection = {
 export async function openSqlite(file: string): Promise<Database> {
   // the file, its log and its index get the mode that this mask leaves
   const mask = process.umask(0o077);
+  const opened: (() => Promise<void>)[] = [];
+  const close = async () => {
+    for (const step of opened.splice(0).reverse()) await step();
+  };
   try {
     const folder = dirname(file);
     if (!existsSync(folder)) mkdirSync(folder);
     // synchronous=FULL: an acknowledged change survives a power cut, not only a crash
     const write = connect(file, 1, ['journal_mode=WAL', 'synchronous=FULL', 'foreign_keys=ON']);
+    opened.push(() => write.destroy());
     await write.raw('select count(*) from sqlite_master');
     const read = connect(file, 2, ['query_only=ON']);
+    opened.push(() => read.destroy());
     await read.raw('select count(*) from sqlite_master');
     const lookups = await openLookups(file);
-    const opened = statSync(file);
+    opened.push(lookups.close);
+    const identity = statSync(file);
     let trustedUntil = 0;
     function expectFile(): void {
       const found = statSync(file, { throwIfNoEntry: false });
-      if (found?.ino !== opened.ino || found.dev !== opened.dev) {
+      if (found?.ino !== identity.ino || found.dev !== identity.dev) {
         trustedUntil = 0;
         throw new FileGone(`${file} is not the file that was opened; put it back, or restart the gateway`);
       }
@@ -78,13 +85,10 @@ export async function openSqlite(file: string): Promise<Database> {
         if (performance.now() >= trustedUntil) expectFile();
         return lookups.lookUp(sql, ...values);
       },
-      close: async () => {
-        await lookups.close();
-        await read.destroy();
-        await write.destroy();
-      },
+      close,
     };
   } catch (error) {
+    await close();
     throw new Error(`The database ${file} cannot be opened: ${explain(file, error as Error)}`, { cause: error });
   } finally {
     process.umask(mask);
