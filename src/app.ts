@@ -114,8 +114,6 @@ async function start(
     const all = peers ? await aggregate(registry, others) : registry;
     return { contentType: registry.contentType, text: await all.metrics() };
   };
-  const domain = { store, now, onChange: peers ? forgetEverywhere : onChange };
-  const clients = createApiClients(domain);
   const usage = createUsage({
     store,
     onFault: (error) => {
@@ -123,6 +121,8 @@ async function start(
     },
   });
   opened.push(usage.close);
+  const domain = { store, now, onChange: peers ? forgetEverywhere : onChange };
+  const clients = createApiClients({ ...domain, flushUses: usage.flush });
   const recordFirstUse = createFirstUseRecorder(store, log);
   const issuers = createIssuers({
     monotonicNow,

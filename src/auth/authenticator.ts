@@ -8,6 +8,7 @@ import {
   type Decision,
   type DenialReason,
   type Granted,
+  type Lifetime,
   type Principal,
 } from './decision.ts';
 import type { Network } from './network.ts';
@@ -104,9 +105,12 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticate
     const at = now();
     if (match.expiresAt !== null && match.expiresAt <= at) return unauthenticated('key_expired');
     const obstacle = findObstacle(policy, client, clientAddress, at);
-    if (obstacle) return forbidden(obstacle);
+    if (obstacle) {
+      const { clientId } = client.principal;
+      return { outcome: 'forbidden', reason: obstacle, clientId, lifetime: lifetimeOf(client, match) };
+    }
     onUsed(at, client, match);
-    return grant(client, client.principal, match.expiresAt, match.replacedAt);
+    return grant(client, client.principal, lifetimeOf(client, match));
   }
 
   function authenticateKey(
@@ -154,7 +158,8 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticate
           if (obstacle) return forbidden(obstacle, trace);
           onUsed(at, found, undefined);
           const clientName = outcome.clientName ?? found.principal.clientName;
-          return grant(found, { ...found.principal, clientName, method: 'jwt' }, outcome.expiresAt, null);
+          const principal: Principal = { ...found.principal, clientName, method: 'jwt' };
+          return grant(found, principal, lifetimeOf(found, { expiresAt: outcome.expiresAt, replacedAt: null }));
         };
         return client instanceof Promise ? client.then(decide, storeUnavailable) : decide(client);
       }
@@ -197,21 +202,15 @@ function findObstacle(
   return undefined;
 }
 
-function grant(
-  { expiresAt, network, limits }: ClientRecord,
-  principal: Principal,
-  credentialEnd: number | null,
-  replacedAt: number | null,
-): Granted {
-  const end = Math.min(expiresAt ?? Infinity, credentialEnd ?? Infinity);
-  return {
-    outcome: 'granted',
-    principal,
-    expiresAt: end === Infinity ? null : end,
-    isReusable: !network && !limits,
-    replacedAt,
-    limits,
-  };
+/** Of a credential, which ends with its client. */
+function lifetimeOf(client: ClientRecord, { expiresAt, replacedAt }: Lifetime): Lifetime {
+  if (client.expiresAt === null) return { expiresAt, replacedAt };
+  return { expiresAt: Math.min(client.expiresAt, expiresAt ?? Infinity), replacedAt };
+}
+
+function grant({ network, limits }: ClientRecord, principal: Principal, { expiresAt, replacedAt }: Lifetime): Granted {
+  const isReusable = !network && !limits;
+  return { outcome: 'granted', principal, expiresAt, isReusable, replacedAt, limits };
 }
 
 function storeUnavailable(cause: unknown): Decision {

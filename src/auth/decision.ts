@@ -74,15 +74,19 @@ export const publicReasons: Readonly<Partial<Record<DenialReason, string>>> = {
   address_not_allowed: 'forbidden',
 };
 
-export interface Granted {
-  readonly outcome: 'granted';
-  readonly principal: Principal;
+/** Until when a credential is good, and whether its holder should take another. */
+export interface Lifetime {
   /** When the credential or its client ends, in milliseconds since the epoch; null when neither does. */
   readonly expiresAt: number | null;
-  /** Whether the next request with this credential, from wherever, would be granted too. */
-  readonly isReusable: boolean;
   /** When another key took the place of this one, in milliseconds since the epoch; null when none has. */
   readonly replacedAt: number | null;
+}
+
+export interface Granted extends Lifetime {
+  readonly outcome: 'granted';
+  readonly principal: Principal;
+  /** Whether the next request with this credential, from wherever, would be granted too. */
+  readonly isReusable: boolean;
   readonly limits: readonly Limit[] | undefined;
   /** What is left of the limits, once the request has been counted. */
   readonly limitState?: LimitState;
@@ -96,6 +100,9 @@ export type Decision =
       readonly outcome: 'forbidden';
       readonly reason: DenialReason;
       readonly token?: TokenTrace;
+      /** `api_client_id` of the API client whose good credential it is, for the log. */
+      readonly clientId?: string;
+      readonly lifetime?: Lifetime;
       readonly limitState?: LimitState;
       /** Seconds. */
       readonly retryAfter?: number;
@@ -121,9 +128,11 @@ export const forbidden = (reason: DenialReason, token?: TokenTrace): Decision =>
   reason,
   ...(token && { token }),
 });
-export const rateLimited = (limitState: LimitState, retryAfter: number): Decision => ({
+export const rateLimited = (granted: Granted, limitState: LimitState, retryAfter: number): Decision => ({
   outcome: 'forbidden',
   reason: 'rate_limited',
+  clientId: granted.principal.clientId,
+  lifetime: granted,
   limitState,
   retryAfter,
 });

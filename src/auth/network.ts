@@ -29,6 +29,11 @@ export function faultOfCidr(text: string): string | undefined {
   const cidr = parseCidr(text);
   if (!cidr) return 'must be a CIDR block such as 192.0.2.0/24 or 2001:db8::/32';
   const [address, prefix] = cidr;
+  if (address instanceof ipaddr.IPv6 && address.isIPv4MappedAddress()) {
+    return prefix < 96
+      ? 'has IPv4 addresses in IPv6 form; write them as IPv4'
+      : `must be IPv4; did you mean ${address.toIPv4Address().toString()}/${prefix - 96}?`;
+  }
   const family = address.kind() === 'ipv4' ? ipaddr.IPv4 : ipaddr.IPv6;
   const network = family.networkAddressFromCIDR(text).toString();
   if (network === address.toString()) return undefined;

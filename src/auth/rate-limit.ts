@@ -54,14 +54,20 @@ export function createRateLimiter(): LimitRate {
   }
 
   return async (granted) => {
-    const limits = await Promise.all((granted.limits ?? []).map((limit) => apply(granted.principal.id, limit)));
+    const limits: Awaited<ReturnType<typeof apply>>[] = [];
+    for (const limit of granted.limits ?? []) {
+      const applied = await apply(granted.principal.id, limit);
+      limits.push(applied);
+      // what the rate refuses is no use of the quota
+      if (applied.isExceeded) break;
+    }
     const limitState: LimitState = {
       policy: limits.map(({ name, requests, seconds }) => `"${name}";q=${requests};w=${seconds}`).join(', '),
       state: limits.map(({ name, remaining, reset }) => `"${name}";r=${remaining};t=${reset}`).join(', '),
     };
     const exceeded = limits.filter(({ isExceeded }) => isExceeded);
     if (exceeded.length === 0) return { ...granted, limitState };
-    return rateLimited(limitState, Math.max(...exceeded.map(({ reset }) => reset)));
+    return rateLimited(granted, limitState, Math.max(...exceeded.map(({ reset }) => reset)));
   };
 }
 

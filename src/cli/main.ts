@@ -33,7 +33,12 @@ program
     const { databaseFile, bootstrapKeyLifetime } = configure();
     const { database, store } = await openStore(databaseFile);
     try {
-      const clients = createApiClients({ store, now: Date.now, onChange: () => undefined });
+      const clients = createApiClients({
+        store,
+        now: Date.now,
+        onChange: () => undefined,
+        flushUses: () => Promise.resolve(),
+      });
       process.stdout.write(`${await clients.bootstrap(bootstrapKeyLifetime)}\n`);
     } finally {
       await database.close();

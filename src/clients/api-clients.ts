@@ -1,8 +1,8 @@
 import { hash, randomUUID } from 'node:crypto';
 import { expectClient, insertKey, toTime } from './api-keys.ts';
-import type { Actor, ApiClient } from './api-client.ts';
-import type { ClientQuery, ClientStore, ClientTransaction, ClientWithKeys } from './client-store.ts';
-import { refuseLastAdmin, type Safeguard } from './last-admin.ts';
+import { stateOf, type Actor, type ApiClient } from './api-client.ts';
+import type { ClientQuery, ClientStore, ClientTransaction, ClientWithKeys, RememberedRequest } from './client-store.ts';
+import { keepAdmin, type Safeguard } from './last-admin.ts';
 
 /** What can be chosen of a client. */
 type Settable = Omit<ApiClient, 'id' | 'createdAt' | 'updatedAt' | 'lastUsedAt'>;
@@ -22,6 +22,11 @@ export interface CreatedApiClient {
   readonly token?: string;
   /** Whether this is a repetition of a creation that was done before. */
   readonly isReplayed: boolean;
+}
+
+/** A burst is beyond a rate, and there would be none. */
+export class BurstWithoutRate extends Error {
+  override readonly name = 'BurstWithoutRate';
 }
 
 /** The caller has used its own key for a creation before, for another one. */
@@ -46,6 +51,7 @@ export interface ApiClients {
   /**
    * Changes what is named and keeps the rest; undefined when there is no such client.
    *
+   * @throws {BurstWithoutRate}
    * @throws {DuplicateApiClientId}
    * @throws {LastAdmin} unless forced
    */
@@ -66,6 +72,8 @@ export interface ApiClientsOptions {
   readonly now: () => number;
   /** Called with the id of each client that has changed, once the change is durable and before it is acknowledged. */
   readonly onChange: (id: number) => void | Promise<void>;
+  /** Writes the uses that are noted, so that a key that has been used is known as such. */
+  readonly flushUses: () => Promise<void>;
 }
 
 const theProgram: Actor = { clientId: null, requestId: null };
@@ -92,32 +100,34 @@ export const nothingParticular = {
 
 const bootstrapClient = { ...nothingParticular, name: 'bootstrap', isAdmin: true, generateApiKey: false };
 
-export function createApiClients({ store, now, onChange }: ApiClientsOptions): ApiClients {
+export function createApiClients({ store, now, onChange, flushUses }: ApiClientsOptions): ApiClients {
   async function insertClient(
     transaction: ClientTransaction,
     at: number,
     { generateApiKey, apiClientId = randomUUID(), ...request }: CreateApiClient,
-  ): Promise<{ readonly id: number; readonly token: string | undefined }> {
+  ): Promise<{ readonly id: number; readonly keyId: number | null; readonly token: string | undefined }> {
     const name = request.name ?? apiClientId;
     const id = await transaction.insertClient({ ...request, name, apiClientId, createdAt: at, updatedAt: at });
-    if (!generateApiKey) return { id, token: undefined };
-    const { token } = await insertKey(transaction, id, { at, expiresAt: null, isBootstrap: false });
-    return { id, token };
+    if (!generateApiKey) return { id, keyId: null, token: undefined };
+    return { id, ...(await insertKey(transaction, id, { at, expiresAt: null, isBootstrap: false })) };
   }
 
   /** The client that was made before, with a key that reaches the caller. Undefined when it is gone. */
   async function replay(
     transaction: ClientTransaction,
     at: number,
-    id: number,
+    { digest, since, earlier }: { digest: string; since: number; earlier: RememberedRequest },
     actor: Actor,
   ): Promise<CreatedApiClient | undefined> {
+    const { clientId: id } = earlier;
     const client = await transaction.find(id);
     if (!client) return undefined;
-    const [key, ...others] = client.keys;
-    if (!key || others.length > 0 || key.lastUsedAt !== null) return { client, isReplayed: true };
+    const key = client.keys.find((one) => one.id === earlier.keyId);
+    // the key of the first answer, and only if nothing has become of it
+    if (!key || stateOf(key, at) !== 'live' || key.lastUsedAt !== null) return { client, isReplayed: true };
     await transaction.removeKey(key.id);
     const { token, keyId } = await insertKey(transaction, id, { at, expiresAt: key.expiresAt, isBootstrap: false });
+    await transaction.rememberRequest(digest, { ...earlier, keyId }, at, since);
     const details = { key_id: keyId, replaced: [key.id] };
     await transaction.recordEvent({ at, actor, action: 'api_client.replay', clientId: id, outcome: 'done', details });
     return { client: await expectClient(transaction, id), token, isReplayed: true };
@@ -129,6 +139,7 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
     list: (query) => store.list(query),
 
     async create(request, actor, idempotencyKey) {
+      if (idempotencyKey !== undefined) await flushUses();
       const created = await store.change(async (transaction) => {
         const at = now();
         const since = at - idempotencyLifetime;
@@ -138,12 +149,12 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
         const earlier = idempotencyKey === undefined ? undefined : await transaction.recallRequest(digest, since);
         if (earlier) {
           if (earlier.requestDigest !== requestDigest) throw new IdempotencyKeyReused();
-          const replayed = await replay(transaction, at, earlier.clientId, actor);
+          const replayed = await replay(transaction, at, { digest, since, earlier }, actor);
           if (replayed) return replayed;
         }
-        const { id, token } = await insertClient(transaction, at, request);
+        const { id, keyId, token } = await insertClient(transaction, at, request);
         if (idempotencyKey !== undefined)
-          await transaction.rememberRequest(digest, { requestDigest, clientId: id }, at, since);
+          await transaction.rememberRequest(digest, { requestDigest, clientId: id, keyId }, at, since);
         const client = await expectClient(transaction, id);
         await transaction.recordEvent({
           at,
@@ -164,11 +175,10 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
         const client = await transaction.find(id);
         if (!client) return undefined;
         const at = now();
-        const losesRights =
-          changes.isAdmin === false || changes.isEnabled === false || typeof changes.expiresAt === 'number';
-        if (losesRights) await refuseLastAdmin(transaction, client, at, safeguard);
-        const named = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
-        await transaction.updateClient({ ...client, ...named, updatedAt: Math.max(at, client.updatedAt + 1) });
+        const next = merge(client, changes);
+        await keepAdmin(transaction, client, at, safeguard, () =>
+          transaction.updateClient({ ...next, updatedAt: Math.max(at, client.updatedAt + 1) }),
+        );
         const after = await expectClient(transaction, id);
         await transaction.recordEvent({
           at,
@@ -188,8 +198,7 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
       const isRemoved = await store.change(async (transaction) => {
         const client = await transaction.find(id);
         if (!client) return false;
-        await refuseLastAdmin(transaction, client, now(), safeguard);
-        await transaction.removeClient(id);
+        await keepAdmin(transaction, client, now(), safeguard, () => transaction.removeClient(id));
         await transaction.recordEvent({
           at: now(),
           actor,
@@ -235,6 +244,15 @@ export function createApiClients({ store, now, onChange }: ApiClientsOptions): A
       return token;
     },
   };
+}
+
+/** @throws {BurstWithoutRate} */
+function merge(client: ApiClient, changes: UpdateApiClient): ApiClient {
+  const named = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
+  const next: ApiClient = { ...client, ...named };
+  if (next.rateLimit !== null) return next;
+  if (typeof changes.rateLimitBurst === 'number') throw new BurstWithoutRate();
+  return { ...next, rateLimitBurst: null };
 }
 
 function describe(client: ApiClient): Readonly<Record<string, unknown>> {

@@ -1,5 +1,5 @@
 import { digestSecret, generateSecret, hintOf, isSameDigest, type ApiKeyCredential } from '../auth/api-key.ts';
-import { refuseLastAdmin, type Safeguard } from './last-admin.ts';
+import { keepAdmin, type Safeguard } from './last-admin.ts';
 import { isAccepted, type Actor, type ApiKey, type StoredKey } from './api-client.ts';
 import type { ClientStore, ClientTransaction, ClientWithKeys } from './client-store.ts';
 
@@ -35,11 +35,13 @@ export interface ApiKeys {
    * own end.
    *
    * @throws {TooManyKeys}
+   * @throws {LastAdmin} unless forced, when the new key ends soon
    */
   rotate(
     clientId: number,
     request: { readonly overlap: number; readonly expiresAt: number | null },
     actor: Actor,
+    safeguard: Safeguard,
   ): Promise<RotatedKey | undefined>;
   /**
    * @throws {UnknownKey}
@@ -99,32 +101,32 @@ export function createApiKeys({ store, now, onChange }: ApiKeysOptions): ApiKeys
         return created;
       }),
 
-    rotate: (clientId, { overlap, expiresAt }, actor) =>
-      change(clientId, async (transaction, client, at) => {
-        const replaced = client.keys.filter((key) => isAccepted(key, at));
-        for (const key of replaced) {
-          await transaction.updateKey(key.id, {
-            expiresAt: Math.min(key.expiresAt ?? Infinity, at + overlap),
-            replacedAt: key.replacedAt ?? at,
-          });
-        }
-        const created = await add(transaction, await expectClient(transaction, clientId), { at, expiresAt });
-        const after = await expectClient(transaction, clientId);
-        const details = {
-          key_id: created.key.id,
-          replaced: replaced.map(({ id }) => id),
-          overlap_seconds: overlap / 1_000,
-        };
-        await transaction.recordEvent({ at, actor, action: 'api_key.rotate', clientId, outcome: 'done', details });
-        return { ...created, replaced: after.keys.filter(({ id }) => replaced.some((key) => key.id === id)) };
-      }),
+    rotate: (clientId, { overlap, expiresAt }, actor, safeguard) =>
+      change(clientId, (transaction, client, at) =>
+        keepAdmin(transaction, client, at, safeguard, async () => {
+          const replaced = client.keys.filter((key) => isAccepted(key, at));
+          for (const key of replaced) {
+            await transaction.updateKey(key.id, {
+              expiresAt: Math.min(key.expiresAt ?? Infinity, at + overlap),
+              replacedAt: key.replacedAt ?? at,
+            });
+          }
+          const created = await add(transaction, await expectClient(transaction, clientId), { at, expiresAt });
+          const after = await expectClient(transaction, clientId);
+          const details = {
+            key_id: created.key.id,
+            replaced: replaced.map(({ id }) => id),
+            overlap_seconds: overlap / 1_000,
+          };
+          await transaction.recordEvent({ at, actor, action: 'api_key.rotate', clientId, outcome: 'done', details });
+          return { ...created, replaced: after.keys.filter(({ id }) => replaced.some((key) => key.id === id)) };
+        }),
+      ),
 
     remove: (clientId, keyId, actor, safeguard) =>
       change(clientId, async (transaction, client, at) => {
         if (!client.keys.some(({ id }) => id === keyId)) throw new UnknownKey();
-        const left = client.keys.filter((key) => key.id !== keyId && !key.isBootstrap && isAccepted(key, at));
-        if (left.length === 0) await refuseLastAdmin(transaction, client, at, safeguard);
-        await transaction.removeKey(keyId);
+        await keepAdmin(transaction, client, at, safeguard, () => transaction.removeKey(keyId));
         const details = { key_id: keyId };
         await transaction.recordEvent({ at, actor, action: 'api_key.delete', clientId, outcome: 'done', details });
         return true as const;
@@ -135,8 +137,10 @@ export function createApiKeys({ store, now, onChange }: ApiKeysOptions): ApiKeys
       if (!Number.isSafeInteger(clientId)) return false;
       const digest = digestSecret(secret);
       const isKey = (key: StoredKey) => isSameDigest(key.digest, digest);
-      // looked for first: whoever guesses makes no write
-      if (!(await store.find(clientId))?.keys.some(isKey)) return false;
+      // looked for first: whoever guesses, or says it again, makes no write
+      const known = (await store.find(clientId))?.keys.find(isKey);
+      if (!known) return false;
+      if (known.revokedAt !== null) return true;
       const isFound = await change(clientId, async (transaction, client, at) => {
         const key = client.keys.find(isKey);
         if (!key) return false;

@@ -62,6 +62,8 @@ export interface RememberedRequest {
   /** Digest of what was asked. */
   readonly requestDigest: string;
   readonly clientId: number;
+  /** The key that was made with the client; null when none was. */
+  readonly keyId: number | null;
 }
 
 export interface ClientTransaction {
@@ -76,10 +78,10 @@ export interface ClientTransaction {
   /** Removes the client and its keys. */
   removeClient(id: number): Promise<void>;
   /**
-   * Administrators other than this client that can authenticate at that time, by more than a bootstrap key. One without
-   * any key can by access tokens, where they are accepted.
+   * Administrators that can authenticate beyond that time, by more than a bootstrap key. One without any key can by access
+   * tokens, where they are accepted.
    */
-  countOtherAdmins(id: number, now: number, areTokensAccepted: boolean): Promise<number>;
+  countAdmins(beyond: number, areTokensAccepted: boolean): Promise<number>;
   /** Clients whose only key is a bootstrap key that was never used, and that nobody has changed since. */
   untouchedBootstrapClients(): Promise<number[]>;
   recordEvent(event: AuditEvent): Promise<void>;

@@ -4,6 +4,7 @@ import type { ClientStore, Use } from './client-store.ts';
 /** Keeps the times of last use, to the minute: noted in memory, written now and then, never on the path of a decision. */
 export interface Usage {
   readonly note: (at: number, client: ClientRecord, key: KeyRecord | undefined) => void;
+  readonly flush: () => Promise<void>;
   /** Writes what is noted and stops. */
   readonly close: () => Promise<void>;
 }
@@ -53,12 +54,19 @@ export function createUsage({ store, onFault, interval = 5_000, capacity = 100_0
   schedule();
 
   return {
+    async flush() {
+      await writing;
+      writing = write();
+      await writing;
+    },
     note(at, client, key) {
       const mark = key ?? client;
       const now = Math.floor(at / minute);
       if (mark.notedIn === now || noted.size >= capacity) return;
       mark.notedIn = now;
-      const use: Use = { clientId: client.principal.id, keyId: key?.id, at: now * minute };
+      // exactly for a key that has been replaced: whether it was before or after is what matters
+      const isReplaced = key !== undefined && key.replacedAt !== null;
+      const use: Use = { clientId: client.principal.id, keyId: key?.id, at: isReplaced ? at : now * minute };
       noted.set(nameOf(use), use);
     },
     async close() {

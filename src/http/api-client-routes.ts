@@ -139,10 +139,11 @@ export function createApiClientRoutes({ clients, keys, now }: ApiClientRoutesOpt
   });
 
   router.post('/:id/rotate', async (context) => {
-    parseQuery(noQuery, context.query);
+    const safeguard = readSafeguard(context);
     const id = parseId(context.params['id']);
     const { overlap, expires_at: expiresAt } = parseBody(rotateRequest, await readOptionalJsonBody(context.req));
-    const rotated = (await orProblem(() => keys.rotate(id, { overlap, expiresAt }, context.state.actor))) ?? notFound();
+    const rotated =
+      (await orProblem(() => keys.rotate(id, { overlap, expiresAt }, context.state.actor, safeguard))) ?? notFound();
     context.state.isAudited = true;
     context.status = 201;
     context.set('Location', `${path}/${id}/keys/${rotated.key.id}`);

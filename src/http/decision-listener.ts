@@ -89,11 +89,12 @@ function answer(decision: Decision, policy: Policy, requestId: string, log: Logg
     }
     case 'forbidden': {
       const challenge = scopeChallengeOf(policy, reason);
-      const { limitState, retryAfter } = decision;
+      const { limitState, retryAfter, lifetime } = decision;
       return message('403 Forbidden', [
         ...['X-Auth-Reason', reason],
         ...(challenge === undefined ? [] : ['WWW-Authenticate', challenge]),
         ...(retryAfter === undefined ? [] : ['Retry-After', String(retryAfter)]),
+        ...(lifetime ? Object.entries(replacementHeaders(lifetime)).flat() : []),
         ...(limitState ? ['RateLimit-Policy', limitState.policy, 'RateLimit', limitState.state] : []),
       ]);
     }

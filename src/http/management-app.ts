@@ -238,7 +238,10 @@ function authenticateCaller(
         const challenge = scopeChallengeOf(policy, reason);
         throw new Problem(403, shown, detail, {
           ...logged,
-          ...(challenge !== undefined && { headers: { 'WWW-Authenticate': challenge } }),
+          headers: {
+            ...(challenge !== undefined && { 'WWW-Authenticate': challenge }),
+            ...(decision.lifetime && replacementHeaders(decision.lifetime)),
+          },
         });
       }
       case 'unavailable':

@@ -1,4 +1,4 @@
-import { IdempotencyKeyReused } from '../clients/api-clients.ts';
+import { BurstWithoutRate, IdempotencyKeyReused } from '../clients/api-clients.ts';
 import { maxKeys, TooManyKeys, UnknownKey } from '../clients/api-keys.ts';
 import { DuplicateApiClientId } from '../clients/client-store.ts';
 import { LastAdmin } from '../clients/last-admin.ts';
@@ -24,7 +24,7 @@ function toProblem(error: unknown): unknown {
     return new Problem(
       409,
       'last_admin',
-      'This is the last administrator that can authenticate (a bootstrap key, which expires, does not count). Create another one first, or repeat the call with ?force=true.',
+      'No administrator would be left that can authenticate tomorrow too (a bootstrap key, which expires, does not count). Create another one first, or repeat the call with ?force=true.',
     );
   }
   if (error instanceof IdempotencyKeyReused) {
@@ -33,6 +33,11 @@ function toProblem(error: unknown): unknown {
       'idempotency_key_reused',
       'This Idempotency-Key was used for another creation; take a new one for each.',
     );
+  }
+  if (error instanceof BurstWithoutRate) {
+    return new Problem(400, 'invalid_body', 'The request body is not valid. /rate_limit_burst needs a rate_limit.', {
+      errors: [{ pointer: '/rate_limit_burst', detail: 'needs a rate_limit' }],
+    });
   }
   if (error instanceof TooManyKeys) {
     return new Problem(

@@ -44,10 +44,10 @@ export function presentKey(key: ApiKey, at: number): object {
   };
 }
 
-/** When somebody last used a key that has been replaced and is still accepted; to the minute, as all times of use. */
+/** When somebody last used a key that has been replaced and is still accepted. */
 function lastUseOfReplaced(keys: readonly ApiKey[], at: number): number | null {
   const uses = keys.flatMap((key) => {
-    const isOld = stateOf(key, at) === 'replaced' && (key.lastUsedAt ?? 0) >= (key.replacedAt ?? 0) - 60_000;
+    const isOld = stateOf(key, at) === 'replaced' && (key.lastUsedAt ?? 0) >= (key.replacedAt ?? 0);
     return isOld && key.lastUsedAt !== null ? [key.lastUsedAt] : [];
   });
   return uses.length === 0 ? null : Math.max(...uses);

@@ -45,7 +45,8 @@ const flag = z
 /** RFC 3339, with any offset; what is kept and shown is UTC. In milliseconds since the epoch. */
 const time = z.iso
   .datetime({ offset: true, error: 'must be a time as in RFC 3339, such as 2027-01-31T00:00:00Z, or null' })
-  .transform((text) => Date.parse(text));
+  .transform((text) => Date.parse(text))
+  .refine((at) => at <= Date.parse('9999-12-31T23:59:59.999Z'), { error: 'is beyond the year 9999' });
 
 const futureTime = time.refine((at) => at > Date.now(), { error: 'is in the past' });
 
@@ -198,6 +199,7 @@ const cursor = z.string({ error: 'must be given once' }).transform((text, contex
     const [order, value, id]: unknown[] = JSON.parse(Buffer.from(text, 'base64url').toString()) as unknown[];
     if (
       typeof order === 'string' &&
+      order !== 'id' &&
       Number.isSafeInteger(id) &&
       (typeof value === 'string' || Number.isSafeInteger(value))
     )

@@ -36,6 +36,7 @@ interface RequestRow {
   digest: string;
   request_digest: string;
   client_id: number;
+  key_id: number | null;
   at: number;
 }
 
@@ -171,17 +172,16 @@ function createTransaction(transaction: Knex.Transaction, revision: number): Cli
       await transaction('api_clients').where('id', id).delete();
     },
 
-    async countOtherAdmins(id, now, areTokensAccepted) {
+    async countAdmins(beyond, areTokensAccepted) {
       const row = await transaction<ClientRow>('api_clients as client')
         .where('is_admin', true)
         .andWhere('enabled', true)
-        .andWhereRaw('(expires_at is null or expires_at > ?)', [now])
-        .whereNot('id', id)
+        .andWhereRaw('(expires_at is null or expires_at > ?)', [beyond])
         .whereRaw(
           `((? and not exists (select 1 from api_keys where client_id = client.id))
-            or exists (select 1 from api_keys where client_id = client.id and not is_bootstrap
-              and revoked_at is null and (api_keys.expires_at is null or api_keys.expires_at > ?)))`,
-          [areTokensAccepted, now],
+            or exists (select 1 from api_keys as key where key.client_id = client.id and not key.is_bootstrap
+              and key.revoked_at is null and (key.expires_at is null or key.expires_at > ?)))`,
+          [areTokensAccepted, beyond],
         )
         .count({ count: '*' })
         .first();
@@ -194,6 +194,7 @@ function createTransaction(transaction: Knex.Transaction, revision: number): Cli
         .whereRaw('client.created_at = client.updated_at')
         .andWhere('key.is_bootstrap', true)
         .whereNull('key.first_used_at')
+        .whereRaw('not exists (select 1 from api_keys where client_id = client.id and not is_bootstrap)')
         .distinct('client.id as id');
       return rows.map(({ id }) => id);
     },
@@ -205,15 +206,16 @@ function createTransaction(transaction: Knex.Transaction, revision: number): Cli
         .where({ digest })
         .andWhere('at', '>=', since)
         .first();
-      return row && { requestDigest: row.request_digest, clientId: row.client_id };
+      return row && { requestDigest: row.request_digest, clientId: row.client_id, keyId: row.key_id };
     },
 
-    async rememberRequest(digest, { requestDigest, clientId }, at, since) {
+    async rememberRequest(digest, { requestDigest, clientId, keyId }, at, since) {
       await transaction('remembered_requests').where('at', '<', since).orWhere({ digest }).delete();
-      await transaction('remembered_requests').insert({
+      await transaction<RequestRow>('remembered_requests').insert({
         digest,
         request_digest: requestDigest,
         client_id: clientId,
+        key_id: keyId,
         at,
       });
     },
@@ -271,7 +273,7 @@ function selectClients(database: Knex, query: ClientQuery): PromiseLike<ClientRo
     const not = isUsingReplacedKey ? '' : 'not ';
     void found.whereRaw(
       `${not}exists (select 1 from api_keys as key where key.client_id = client.id and key.replaced_at is not null
-        and key.last_used_at >= key.replaced_at - 60000 and key.revoked_at is null and key.expires_at > ?)`,
+        and key.last_used_at >= key.replaced_at and key.revoked_at is null and key.expires_at > ?)`,
       [now],
     );
   }

@@ -72,6 +72,8 @@ const migrations: readonly Migration[] = [
         table.string('digest', 64).primary();
         table.string('request_digest', 64).notNullable();
         table.integer('client_id').notNullable();
+        // the key that was made with the client; null when none was
+        table.integer('key_id').nullable();
         table.bigInteger('at').notNullable().index();
       });
   },

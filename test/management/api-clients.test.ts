@@ -232,7 +232,7 @@ suite('the last administrator', () => {
         ['DELETE', {}],
         ['PUT', { json: { is_admin: false } }],
         ['PUT', { json: { enabled: false } }],
-        ['PUT', { json: { expires_at: '2099-01-01T00:00:00Z' } }],
+        ['PUT', { json: { expires_at: new Date(Date.now() + 3_600_000).toISOString() } }],
       ] as const) {
         const { status, json: problem } = await stack.manage(method, key, '/2', ask);
         assert.deepEqual([status, problem['reason']], [409, 'last_admin']);
@@ -241,6 +241,15 @@ suite('the last administrator', () => {
       const keys = (await stack.manage('GET', key, '/2/keys')).json as unknown as { id: number }[];
       const lastKey = await stack.manage('DELETE', key, `/2/keys/${keys[0]?.id ?? 0}`);
       assert.deepEqual([lastKey.status, lastKey.json['reason']], [409, 'last_admin']);
+      // a key that ends soon is none to rely on, neither beside the last one nor in its place
+      const soon = { expires_at: new Date(Date.now() + 3_600_000).toISOString() };
+      assert.equal((await stack.manage('POST', key, '/2/rotate', { json: { overlap: 0, ...soon } })).status, 409);
+      assert.equal((await stack.manage('POST', key, '/2/keys', { json: soon })).status, 201);
+      assert.equal((await stack.manage('DELETE', key, `/2/keys/${keys[0]?.id ?? 0}`)).status, 409);
+      assert.equal(
+        (await stack.manage('PUT', key, '/2', { json: { expires_at: '2099-01-01T00:00:00Z' } })).status,
+        200,
+      );
       // with another key it may go, and a rotation leaves one that works
       const { json: more } = await stack.manage('POST', key, '/2/rotate', { json: { overlap: '1h' } });
       assert.equal((await stack.manage('DELETE', more['token'] as string, `/2/keys/${keys[0]?.id ?? 0}`)).status, 204);

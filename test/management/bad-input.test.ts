@@ -13,7 +13,8 @@ suite('bad input to the management API', () => {
   });
   after(() => stack.stop());
 
-  const clients = async () => (await stack.manage('GET', stack.adminKey)).body;
+  /** All that is stored of them, but for the use that this question is. */
+  const clients = async () => (await stack.manage('GET', stack.adminKey)).body.replaceAll(/"last_used_at":[^,]+/g, '');
 
   /** A problem that says what is wrong, and nothing is stored. */
   async function expectProblem(answer: Answer, status: number, said: RegExp): Promise<void> {

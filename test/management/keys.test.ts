@@ -82,8 +82,12 @@ suite('the keys of an API client', () => {
 
   test('are rotated with an overlap: the old one works on, and whoever uses it is told so', async () => {
     const { id, key } = await create();
+    // a use from before is not a use of an old key
+    assert.equal(await status(key), 200);
+    await until('it is stored', async () => (await list(id))[0]?.['last_used_at'] !== null);
     const before = Date.now();
     const rotated = await post(`/${id}/rotate`, { overlap: '24h' });
+    assert.equal((await stack.manage('GET', stack.adminKey, `/${id}`)).json['replaced_key_used_at'], null);
     assert.equal(rotated.status, 201);
     const next = rotated.json['token'] as string;
     const [old] = rotated.json['replaced'] as [Json];
@@ -96,8 +100,20 @@ suite('the keys of an API client', () => {
     assert.equal(byOld.headers['deprecation'], `@${Math.floor(Date.parse(old['replaced_at'] as string) / 1_000)}`);
     assert.equal(byOld.headers['sunset'], new Date(Math.floor(end / 1_000) * 1_000).toUTCString());
     assert.deepEqual([byNext.headers['deprecation'], byNext.headers['sunset']], [undefined, undefined]);
-    // a refusal by the application and the management API tell him too
-    assert.notEqual((await stack.manage('GET', key)).headers['sunset'], '');
+    // refusals tell him too: by the management API, and by nginx for the gateway
+    assert.equal((await stack.manage('GET', key)).headers['sunset'], byOld.headers['sunset']);
+    await stack.manage('PUT', stack.adminKey, `/${id}`, { json: { enabled: false } });
+    const refused = await stack.ask('/', { key });
+    assert.deepEqual([refused.status, refused.headers['sunset']], [403, byOld.headers['sunset']]);
+    assert.equal(refused.headers['deprecation'], byOld.headers['deprecation']);
+    await stack.manage('PUT', stack.adminKey, `/${id}`, { json: { enabled: true, rate_limit: '1/d' } });
+    assert.equal((await stack.ask('/', { key })).status, 200);
+    const limited = await stack.ask('/', { key });
+    assert.deepEqual([limited.status, limited.headers['sunset']], [429, byOld.headers['sunset']]);
+    await stack.manage('PUT', stack.adminKey, `/${id}`, { json: { rate_limit: null } });
+    await until('the log names the client', () =>
+      /"reason":"rate_limited".*"client_id":"[0-9a-f-]{36}"/.test(stack.output()),
+    );
 
     const client = async () => (await stack.manage('GET', stack.adminKey, `/${id}`)).json;
     await until(

@@ -43,6 +43,11 @@ suite('what is kept of an API client', () => {
     assert.deepEqual(pick(created.json, full), full);
     assert.deepEqual(pick((await put(id, { enabled: false })).json, full), full);
     const nulls = Object.fromEntries(Object.keys(cleared).map((name) => [name, null]));
+    // a burst goes with its rate, and does not come without one
+    const withoutRate = await put(id, { rate_limit: null });
+    assert.deepEqual([withoutRate.json['rate_limit_burst'], withoutRate.json['quota']], [null, '100000/d']);
+    const burst = await put(id, { rate_limit_burst: 5 });
+    assert.deepEqual([burst.status, (burst.json['errors'] as [Json])[0]['pointer']], [400, '/rate_limit_burst']);
     assert.deepEqual(pick((await put(id, nulls)).json, cleared), cleared);
     const read = await stack.manage('GET', stack.adminKey, `/${String(id)}`);
     assert.deepEqual(pick(read.json, cleared), cleared);
@@ -84,6 +89,8 @@ suite('what is kept of an API client', () => {
     ['allowed_cidrs', ['010.0.0.0/8'], /must be a CIDR block/],
     ['allowed_cidrs', ['10.1/16'], /must be a CIDR block/],
     ['allowed_cidrs', '10.0.0.0/8', /must be a list/],
+    ['allowed_cidrs', ['::ffff:127.0.0.0/104'], /did you mean 127\.0\.0\.0\/8\?/],
+    ['expires_at', '9999-12-31T23:59:59-23:59', /beyond the year 9999/],
     ['scopes', ['a b'], /without space/],
     ['scopes', ['a', 'a'], /has a member twice/],
     ['tags', [''], /must not be empty/],
@@ -229,14 +236,27 @@ suite('a creation with an Idempotency-Key', () => {
     const { json: keys } = await stack.manage('GET', stack.adminKey, `/${String(last.json['id'])}/keys`);
     assert.equal((keys as unknown as Json[]).length, 1);
 
-    // once somebody has used the key, nobody takes it away
-    await until('the use is stored', async () => {
-      const { json } = await stack.manage('GET', stack.adminKey, `/${String(last.json['id'])}`);
-      return json['last_used_at'] !== null;
-    });
+    // it has just been used: nobody takes it away
     const later = await create({ api_client_id: 'once' }, key);
     assert.deepEqual([later.status, later.json['token'], later.json['id']], [201, undefined, last.json['id']]);
     assert.equal((await stack.ask('/', { key: token })).status, 200);
+  });
+
+  test('takes no key away that it has not made', async () => {
+    const key = 'creation-without-a-key';
+    const created = await create({ generate_api_key: false }, key);
+    const id = String(created.json['id']);
+    const made = await stack.manage('POST', stack.adminKey, `/${id}/keys`, { json: {} });
+    const again = await create({ generate_api_key: false }, key);
+    assert.deepEqual([again.json['id'], again.json['token']], [created.json['id'], undefined]);
+    assert.equal((await stack.ask('/', { key: made.json['token'] as string })).status, 200);
+    // nor one that has been reported as leaked
+    const leaked = await create({ name: 'leaked' }, 'creation-that-leaks');
+    const report = () =>
+      stack.ask('/v1/management/report-leak', { method: 'POST', json: { token: leaked.json['token'] } });
+    assert.equal((await report()).status, 204);
+    assert.equal((await create({ name: 'leaked' }, 'creation-that-leaks')).json['token'], undefined);
+    assert.equal((await report()).status, 204);
   });
 
   test('is refused for another creation, and is of one caller', async () => {

@@ -21,6 +21,7 @@ test('a client is forgotten once its change is durable, not before, and not for 
       },
     },
     now: Date.now,
+    flushUses: () => Promise.resolve(),
     onChange: (id) => {
       forgotten.push({ id, isDurable });
     },

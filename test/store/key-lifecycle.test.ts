@@ -46,7 +46,7 @@ suite('the life of keys, with a clock that the test turns', () => {
     const now = () => time;
     const directory = createClientDirectory({ store: opened.store, monotonicNow: () => 0 });
     const domain = { store: opened.store, now, onChange: directory.forget };
-    clients = createApiClients(domain);
+    clients = createApiClients({ ...domain, flushUses: () => Promise.resolve() });
     keys = createApiKeys(domain);
     authenticate = createAuthenticator({
       findClient: directory.find,
@@ -92,7 +92,7 @@ suite('the life of keys, with a clock that the test turns', () => {
       if (made) add(client, made);
     },
     async rotate(_: ModelClient[], client: ModelClient, __: ModelKey, hours: number) {
-      const rotated = await keys.rotate(client.id, { overlap: hours * hour, expiresAt: null }, actor);
+      const rotated = await keys.rotate(client.id, { overlap: hours * hour, expiresAt: null }, actor, safeguard);
       assert.equal(rotated !== undefined, !client.isDeleted);
       if (!rotated) return;
       for (const key of client.keys) {
@@ -173,7 +173,7 @@ suite('the life of keys, with a clock that the test turns', () => {
   test('has an overlap that ends to the millisecond', async () => {
     const client = await createClient();
     const [old] = client.keys as [ModelKey];
-    const rotated = await keys.rotate(client.id, { overlap: 24 * hour, expiresAt: null }, actor);
+    const rotated = await keys.rotate(client.id, { overlap: 24 * hour, expiresAt: null }, actor, safeguard);
     assert.ok(rotated);
     const rotatedAt = time;
     time = rotatedAt + 24 * hour - 1;
