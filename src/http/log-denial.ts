@@ -11,7 +11,7 @@ export function logDenial(decision: Exclude<Decision, { outcome: 'granted' }>, r
       else log.info(record, 'denied');
       return;
     case 'forbidden':
-      log.info({ ...record, client_id: decision.clientId, ...decision.token }, 'denied');
+      log.info({ ...record, ...(decision.token ?? { client_id: decision.clientId }) }, 'denied');
       return;
     case 'unavailable': {
       const { cause } = decision;
