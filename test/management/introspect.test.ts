@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
+import type { Answer } from '../support/front-door.ts';
 import { madeUpKey } from '../support/keys.ts';
-import { audienceOf, startProvider, type RealProvider } from '../support/provider.ts';
+import { acceptTokensOf, startProvider, type RealProvider } from '../support/provider.ts';
 import { setSettings } from '../support/settings.ts';
 import { freePorts, startTestStack, until, type TestStack } from '../support/stack.ts';
 
@@ -15,12 +16,7 @@ suite('introspection', () => {
     provider = await startProvider(port, ['abc123']);
     stack = await startTestStack({
       env: { OIDC_ALLOW_INSECURE_HTTP: 'true' },
-      edit: (conf) =>
-        setSettings(conf, {
-          open_id_connect_enabled: 'on',
-          oidc_discovery: provider.url,
-          oidc_audience: audienceOf('RS256'),
-        }),
+      edit: (conf) => setSettings(conf, acceptTokensOf(provider, 'RS256')),
     });
   });
   after(async () => {
@@ -30,16 +26,17 @@ suite('introspection', () => {
 
   /** Waits where the limit by address says so: this suite asks more often than anybody should. */
   async function introspect(token: string, more: Json = {}): Promise<Json> {
-    for (;;) {
-      const answer = await stack.ask('/v1/management/introspect', {
+    let answer: Answer | undefined;
+    await until('the address may ask', async () => {
+      answer = await stack.ask('/v1/management/introspect', {
         method: 'POST',
         key: stack.adminKey,
         json: { token, ...more },
       });
-      if (answer.status === 200) return answer.json;
-      assert.equal(answer.status, 429, answer.body);
-      await new Promise((resolve) => setTimeout(resolve, 1_000 * Number(answer.headers['retry-after'])));
-    }
+      return answer.status !== 429;
+    });
+    assert.equal(answer?.status, 200, answer?.body);
+    return answer.json;
   }
   const create = async (json: Json) => (await stack.manage('POST', stack.adminKey, '', { json })).json;
 
@@ -100,6 +97,8 @@ suite('introspection', () => {
       const { status } = await stack.ask(path, { method: 'POST', key: stack.adminKey, json: { token: 'x' } });
       assert.ok([404, 429].includes(status), `${path} is answered with ${status}`);
     }
+    const wrongMethod = () => stack.ask('/v1/management/introspect', { key: stack.adminKey });
+    await until('another method is said to be one', async () => (await wrongMethod()).status === 405);
     // and the rest of the API goes on
     assert.equal((await stack.manage('GET', stack.adminKey)).status, 200);
   });

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { openTestDatabase } from '../support/database.ts';
-import { audienceOf, startProvider, type RealProvider } from '../support/provider.ts';
+import { acceptTokensOf, startProvider, type RealProvider } from '../support/provider.ts';
 import { setSettings } from '../support/settings.ts';
 import { form, freePorts, startTestStack, until, type TestStack } from '../support/stack.ts';
 
@@ -23,6 +23,10 @@ server {   # HTTP
     proxy_pass http://\${if_granted}application;
     include snippets/proxy.conf;
   }
+  location = /nginx-status {   # public
+    auth_request off;
+    stub_status;
+  }
 }
 `,
     )
@@ -38,6 +42,8 @@ suite('decisions that nginx keeps', { skip: form === 'workers' }, () => {
   const clients: { id: number; key: string }[] = [];
   /** With a limit, and with a network. */
   const restricted: { id: number; key: string }[] = [];
+  /** Of a client of the above, and not asked with so far. */
+  const secondKey = { id: 0, key: '' };
   const jwt = { id: 0 };
   const connections = new Agent({ keepAlive: true, maxSockets: 40 });
   const next = () => {
@@ -58,16 +64,20 @@ suite('decisions that nginx keeps', { skip: form === 'workers' }, () => {
     stack = await startTestStack({
       env: { OIDC_ALLOW_INSECURE_HTTP: 'true' },
       edit: (conf) =>
-        setSettings(conf, {
-          open_id_connect_enabled: 'on',
-          oidc_discovery: provider.url,
-          oidc_audience: audienceOf('ES256'),
-        }).replace(/(map \$server_name \$require_admin[^}]*)\}/, '$1 admins.test on; }') + servers(port),
+        setSettings(conf, acceptTokensOf(provider, 'ES256')).replace(
+          /(map \$server_name \$require_admin[^}]*)\}/,
+          '$1 admins.test on; }',
+        ) + servers(port),
     });
     for (let index = 0; index < 16; index++) {
       const { json } = await stack.manage('POST', stack.adminKey, '', { json: { name: `client ${index}` } });
       clients.push({ id: json['id'] as number, key: `apk ${json['token'] as string}` });
     }
+    // the first one's keys end soon
+    const [, second] = clients;
+    assert.ok(second);
+    const more = await stack.manage('POST', stack.adminKey, `/${second.id}/keys`, { json: {} });
+    Object.assign(secondKey, { id: second.id, key: `apk ${more.json['token'] as string}` });
     for (const restriction of [{ rate_limit: '60/h' }, { allowed_cidrs: ['127.0.0.0/8'] }]) {
       const { json } = await stack.manage('POST', stack.adminKey, '', { json: restriction });
       restricted.push({ id: json['id'] as number, key: `apk ${json['token'] as string}` });
@@ -106,6 +116,12 @@ suite('decisions that nginx keeps', { skip: form === 'workers' }, () => {
       call.on('error', reject);
       call.end();
     });
+  }
+
+  /** nginx's own count: requests whose head has been read, and that are not answered. */
+  async function requestsUnderWay(): Promise<number> {
+    const status = await fetch(`http://127.0.0.1:${port}/nginx-status`);
+    return Number(/Writing: ([0-9]+)/.exec(await status.text())?.[1]);
   }
 
   /** What is answered while the gateway answers nothing. */
@@ -217,12 +233,15 @@ suite('decisions that nginx keeps', { skip: form === 'workers' }, () => {
   });
 
   test('are used for nobody whose change is acknowledged, under load', async () => {
-    const [deleted, disabled] = [next(), next()];
+    const [deleted, disabled, rotated] = [next(), next(), next()];
     const put = (id: number) => stack.manage('PUT', stack.adminKey, `/${id}`, { json: { enabled: false } });
-    assert.ok([deleted, disabled].every(({ id }) => existsSync(voucher(`client-${id}`))));
+    assert.ok([deleted, disabled, rotated].every(({ id }) => existsSync(voucher(`client-${id}`))));
     const results = [
       await grantedAfter(deleted.key, () => stack.manage('DELETE', stack.adminKey, `/${deleted.id}`)),
       await grantedAfter(disabled.key, () => put(disabled.id)),
+      await grantedAfter(rotated.key, () =>
+        stack.manage('POST', stack.adminKey, `/${rotated.id}/rotate`, { json: { overlap: 0 } }),
+      ),
     ];
     await until(
       'the tokens have a voucher',
@@ -232,20 +251,22 @@ suite('decisions that nginx keeps', { skip: form === 'workers' }, () => {
     results.push(await grantedAfter(token, () => put(jwt.id)));
     assert.deepEqual(
       results.map(({ granted }) => granted),
-      [0, 0, 0],
+      [0, 0, 0, 0],
     );
     assert.ok(results.reduce((sum, counts) => sum + counts.after, 0) >= 10_000);
   });
 
   test('of a question that is under way while the client is deleted count for nothing', async () => {
-    const { id, key } = next();
-    await delay(5_100);
+    // the client has a voucher, and nothing is kept for this key of it yet
+    const { id, key } = secondKey;
+    assert.ok(existsSync(voucher(`client-${id}`)));
     let deletion: Promise<unknown> = Promise.resolve();
     let questions: Promise<number>[] = [];
     await whileStopped(async () => {
       questions = Array.from({ length: 10 }, () => ask(key));
       deletion = stack.manage('DELETE', stack.adminKey, `/${id}`);
-      await delay(300);
+      // they and this question itself; nginx has handed them on in the same turn
+      await until('all of them wait for the gateway', async () => (await requestsUnderWay()) >= 10 + 1 + 1);
     });
     await Promise.all([deletion, ...questions]);
     for (let index = 0; index < 100; index++) assert.equal(await ask(key), 401);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
-import { audienceOf, startProvider, type RealProvider } from '../support/provider.ts';
+import { acceptTokensOf, startProvider, type RealProvider } from '../support/provider.ts';
 import { addLocations, locationWithPolicy, setSettings } from '../support/settings.ts';
 import type { Answer } from '../support/front-door.ts';
 import { freePorts, startTestStack, until, type TestStack } from '../support/stack.ts';
@@ -17,11 +17,7 @@ suite('what stands between a good credential and a grant', () => {
       env: { OIDC_ALLOW_INSECURE_HTTP: 'true' },
       edit: (conf) =>
         addLocations(
-          setSettings(conf, {
-            open_id_connect_enabled: 'on',
-            oidc_discovery: provider.url,
-            oidc_audience: audienceOf('RS256'),
-          }),
+          setSettings(conf, acceptTokensOf(provider, 'RS256')),
           [
             locationWithPolicy('scoped', { 'Required-Scopes': 'orders.read' }),
             locationWithPolicy('both', { 'Required-Scopes': 'orders.read orders.write' }),

@@ -15,6 +15,12 @@ export interface RealProvider {
 }
 
 export type Algorithm = 'RS256' | 'ES256' | 'EdDSA';
+/** The settings of default.conf with which this provider's tokens are accepted. */
+export const acceptTokensOf = (provider: RealProvider, algorithm: Algorithm) => ({
+  open_id_connect_enabled: 'on',
+  oidc_discovery: provider.url,
+  oidc_audience: audienceOf(algorithm),
+});
 export const audienceOf = (algorithm: Algorithm) => `urn:api:${algorithm}`;
 
 export async function startProvider(port: number, clients: readonly string[]): Promise<RealProvider> {
