@@ -1,4 +1,5 @@
 import { RateLimiterMemory } from 'rate-limiter-flexible';
+import { secondsIn } from '../duration.ts';
 import type { Authenticate } from './authenticator.ts';
 import { rateLimited, type Decision, type Granted } from './decision.ts';
 
@@ -17,7 +18,6 @@ export interface LimitState {
   readonly state: string;
 }
 
-const units = { s: 1, m: 60, h: 3_600, d: 86_400 };
 const ratePattern = /^([1-9][0-9]{0,8})\/([smhd])$/;
 const burstSpans = 10;
 
@@ -25,7 +25,7 @@ const burstSpans = 10;
 export function parseRate(text: string): { readonly requests: number; readonly seconds: number } | undefined {
   const [, requests, unit] = ratePattern.exec(text) ?? [];
   if (requests === undefined) return undefined;
-  return { requests: Number(requests), seconds: units[unit as keyof typeof units] };
+  return { requests: Number(requests), seconds: secondsIn[unit as keyof typeof secondsIn] };
 }
 
 /** Counts a request of a client. Undefined limits are no limits. */

@@ -44,7 +44,7 @@ export interface ApiKey {
   /** Made at start by `API_KEY_CREATE`, to be replaced by a key of the operator's own. */
   readonly isBootstrap: boolean;
   readonly firstUsedAt: number | null;
-  /** To the minute; null for never. */
+  /** To the minute, for a key that has been replaced exactly; null for never. */
   readonly lastUsedAt: number | null;
 }
 
@@ -64,6 +64,11 @@ export function stateOf({ expiresAt, replacedAt, revokedAt }: ApiKey, at: number
 /** Whether the key is accepted at that time, as far as the key itself is concerned. */
 export function isAccepted(key: ApiKey, at: number): boolean {
   return ['live', 'replaced'].includes(stateOf(key, at));
+}
+
+/** RFC 3339, UTC. */
+export function toTime(milliseconds: number | null): string | null {
+  return milliseconds === null ? null : new Date(milliseconds).toISOString();
 }
 
 /** Who does something, and in the course of which request. */

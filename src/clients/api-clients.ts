@@ -1,6 +1,6 @@
 import { hash, randomUUID } from 'node:crypto';
-import { expectClient, insertKey, toTime } from './api-keys.ts';
-import { stateOf, type Actor, type ApiClient } from './api-client.ts';
+import { expectClient, insertKey } from './api-keys.ts';
+import { stateOf, toTime, type Actor, type ApiClient } from './api-client.ts';
 import type { ClientQuery, ClientStore, ClientTransaction, ClientWithKeys, RememberedRequest } from './client-store.ts';
 import { keepAdmin, type Safeguard } from './last-admin.ts';
 
@@ -236,7 +236,7 @@ export function createApiClients({ store, now, onChange, flushUses }: ApiClients
           action: 'bootstrap.create',
           clientId: id,
           outcome: 'done',
-          details: { expires_at: new Date(expiresAt).toISOString() },
+          details: { expires_at: toTime(expiresAt) },
         });
         return { token: key, changed: [...untouched, id] };
       });

@@ -1,6 +1,6 @@
 import { digestSecret, generateSecret, hintOf, isSameDigest, type ApiKeyCredential } from '../auth/api-key.ts';
 import { keepAdmin, type Safeguard } from './last-admin.ts';
-import { isAccepted, type Actor, type ApiKey, type StoredKey } from './api-client.ts';
+import { isAccepted, toTime, type Actor, type ApiKey, type StoredKey } from './api-client.ts';
 import type { ClientStore, ClientTransaction, ClientWithKeys } from './client-store.ts';
 
 export interface CreatedKey {
@@ -182,9 +182,4 @@ async function expectKey(transaction: ClientTransaction, clientId: number, keyId
   const key = (await expectClient(transaction, clientId)).keys.find(({ id }) => id === keyId);
   if (!key) throw new Error(`API key ${keyId} is not in the transaction that wrote it`);
   return key;
-}
-
-/** RFC 3339, UTC, for the audit trail. */
-export function toTime(milliseconds: number | null): string | null {
-  return milliseconds === null ? null : new Date(milliseconds).toISOString();
 }

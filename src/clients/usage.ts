@@ -37,7 +37,11 @@ export function createUsage({ store, onFault, interval = 5_000, capacity = 100_0
       try {
         await store.recordUses(some);
       } catch (error) {
-        for (const use of [...some, ...uses]) if (noted.size < capacity) noted.set(nameOf(use), use);
+        for (const use of [...some, ...uses]) {
+          const name = nameOf(use);
+          // one that was noted meanwhile is later
+          if (noted.size < capacity && !noted.has(name)) noted.set(name, use);
+        }
         onFault(error);
         return;
       }

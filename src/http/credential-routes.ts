@@ -3,6 +3,7 @@ import { digestSecret, isIntact, isSameDigest, parseApiKey, type ApiKeyCredentia
 import type { Authenticate } from '../auth/authenticator.ts';
 import { denialDetails, type Decision } from '../auth/decision.ts';
 import type { Policy } from '../auth/policy.ts';
+import { toTime } from '../clients/api-client.ts';
 import type { ApiClients } from '../clients/api-clients.ts';
 import type { ApiKeys } from '../clients/api-keys.ts';
 import type { ClientWithKeys } from '../clients/client-store.ts';
@@ -10,7 +11,7 @@ import type { Logger } from '../log.ts';
 import { Problem } from '../problem.ts';
 import { readJsonBody } from './json-body.ts';
 import type { ManagementState } from './management-app.ts';
-import { presentClient, presentKey, presentTime } from './present-client.ts';
+import { presentClient, presentKey } from './present-client.ts';
 import { introspectRequest, noQuery, parseBody, parseQuery, tokenRequest } from './schemas.ts';
 
 // nginx limits these paths by address, and knows them in this spelling
@@ -47,7 +48,7 @@ export function createIntrospectionRoute(options: IntrospectionOptions): Router<
       reason: isActive ? null : decision.reason,
       detail: isActive ? null : explain(decision.reason, apiKey, client, clientAddress),
       address: clientAddress || null,
-      expires_at: isActive ? presentTime(decision.expiresAt) : null,
+      expires_at: isActive ? toTime(decision.expiresAt) : null,
       client: client ? presentClient(client, now()) : null,
       ...(apiKey ? { key: key ? presentKey(key, now()) : null } : { token: traceOf(decision) }),
     };

@@ -93,6 +93,7 @@ export function createManagementApp(options: ManagementAppOptions): Koa<Manageme
   app.use(audit(store, now, log));
   app.use(requireAdmin);
   app.use(refuseUnknown);
+  app.use(introspection.allowedMethods());
   app.use(introspection.routes());
   app.use(api.allowedMethods());
   app.use(api.routes());

@@ -1,4 +1,4 @@
-import { isAccepted, stateOf, type ApiKey } from '../clients/api-client.ts';
+import { isAccepted, stateOf, toTime, type ApiKey } from '../clients/api-client.ts';
 import type { ClientWithKeys } from '../clients/client-store.ts';
 
 /** An API client as the management API shows it: the only place where one of its fields becomes public. */
@@ -17,16 +17,16 @@ export function presentClient(client: ClientWithKeys, at: number): object {
     allowed_cidrs: client.allowedCidrs,
     is_admin: client.isAdmin,
     enabled: client.isEnabled,
-    expires_at: presentTime(client.expiresAt),
+    expires_at: toTime(client.expiresAt),
     rate_limit: client.rateLimit,
     rate_limit_burst: client.rateLimitBurst,
     quota: client.quota,
     has_api_key: keys.some((key) => isAccepted(key, at)),
-    api_key_expires_at: presentTime(keys.at(-1)?.expiresAt ?? null),
-    replaced_key_used_at: presentTime(lastUseOfReplaced(keys, at)),
-    last_used_at: presentTime(client.lastUsedAt),
-    created_at: presentTime(client.createdAt),
-    updated_at: presentTime(client.updatedAt),
+    api_key_expires_at: toTime(keys.at(-1)?.expiresAt ?? null),
+    replaced_key_used_at: toTime(lastUseOfReplaced(keys, at)),
+    last_used_at: toTime(client.lastUsedAt),
+    created_at: toTime(client.createdAt),
+    updated_at: toTime(client.updatedAt),
   };
 }
 
@@ -36,11 +36,11 @@ export function presentKey(key: ApiKey, at: number): object {
     id: key.id,
     hint: key.hint,
     state: stateOf(key, at),
-    created_at: presentTime(key.createdAt),
-    last_used_at: presentTime(key.lastUsedAt),
-    expires_at: presentTime(key.expiresAt),
-    replaced_at: presentTime(key.replacedAt),
-    revoked_at: presentTime(key.revokedAt),
+    created_at: toTime(key.createdAt),
+    last_used_at: toTime(key.lastUsedAt),
+    expires_at: toTime(key.expiresAt),
+    replaced_at: toTime(key.replacedAt),
+    revoked_at: toTime(key.revokedAt),
   };
 }
 
@@ -51,9 +51,4 @@ function lastUseOfReplaced(keys: readonly ApiKey[], at: number): number | null {
     return isOld && key.lastUsedAt !== null ? [key.lastUsedAt] : [];
   });
   return uses.length === 0 ? null : Math.max(...uses);
-}
-
-/** RFC 3339, UTC. */
-export function presentTime(milliseconds: number | null): string | null {
-  return milliseconds === null ? null : new Date(milliseconds).toISOString();
 }
