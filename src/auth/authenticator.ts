@@ -42,7 +42,7 @@ export interface ClientRecord extends UseMark {
   readonly keys: readonly KeyRecord[];
 }
 
-/** For whoever keeps the time of the last use: when it was noted last, in minutes since the epoch. */
+/** For whoever keeps the time of the last use: when it was noted last, as a number that is its own business. */
 export interface UseMark {
   notedIn: number;
 }

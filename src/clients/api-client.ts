@@ -25,7 +25,7 @@ export interface ApiClient {
   readonly quota: string | null;
   readonly createdAt: number;
   readonly updatedAt: number;
-  /** To the minute; null for never. */
+  /** To ten minutes; null for never. */
   readonly lastUsedAt: number | null;
 }
 
@@ -44,7 +44,7 @@ export interface ApiKey {
   /** Made at start by `API_KEY_CREATE`, to be replaced by a key of the operator's own. */
   readonly isBootstrap: boolean;
   readonly firstUsedAt: number | null;
-  /** To the minute, for a key that has been replaced exactly; null for never. */
+  /** To ten minutes, for a key that has been replaced exactly; null for never. */
   readonly lastUsedAt: number | null;
 }
 

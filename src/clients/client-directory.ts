@@ -5,6 +5,7 @@ import { createNetwork } from '../auth/network.ts';
 import { parseRate, type Limit } from '../auth/rate-limit.ts';
 import type { ApiClient } from './api-client.ts';
 import { StoreUnavailable, type ClientStore, type ClientWithKeys } from './client-store.ts';
+import { periodOf } from './usage.ts';
 
 export interface ClientDirectoryOptions {
   readonly store: Pick<ClientStore, 'find' | 'findByApiClientId'>;
@@ -135,7 +136,7 @@ function sizeOf(client: ClientRecord | typeof nobody, text: string): number {
 const none: readonly string[] = [];
 
 function toRecord(client: ClientWithKeys): ClientRecord {
-  const { id, apiClientId, name, isAdmin, isEnabled, expiresAt, scopes, allowedCidrs, keys } = client;
+  const { id, apiClientId, name, isAdmin, isEnabled, expiresAt, scopes, allowedCidrs, lastUsedAt, keys } = client;
   return {
     principal: {
       id,
@@ -156,9 +157,10 @@ function toRecord(client: ClientWithKeys): ClientRecord {
       replacedAt: key.replacedAt,
       isRevoked: key.revokedAt !== null,
       isUnusedBootstrap: key.isBootstrap && key.firstUsedAt === null,
-      notedIn: 0,
+      // of a replaced key only a use since then counts
+      notedIn: (key.lastUsedAt ?? 0) < (key.replacedAt ?? 0) ? 0 : periodOf(key.lastUsedAt ?? 0),
     })),
-    notedIn: 0,
+    notedIn: periodOf(lastUsedAt ?? 0),
   };
 }
 

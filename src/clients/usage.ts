@@ -1,7 +1,7 @@
 import type { ClientRecord, KeyRecord } from '../auth/authenticator.ts';
 import type { ClientStore, Use } from './client-store.ts';
 
-/** Keeps the times of last use, to the minute: noted in memory, written now and then, never on the path of a decision. */
+/** Keeps the times of last use, roughly: noted in memory, written now and then, never on the path of a decision. */
 export interface Usage {
   readonly note: (at: number, client: ClientRecord, key: KeyRecord | undefined) => void;
   readonly flush: () => Promise<void>;
@@ -19,7 +19,8 @@ export interface UsageOptions {
   readonly capacity?: number;
 }
 
-const minute = 60_000;
+/** Milliseconds to which a time is kept: every further use in one such span is none to be written. */
+const period = 10 * 60_000;
 /** A write holds the database's one lock, so it is short. */
 const usesPerWrite = 500;
 
@@ -65,12 +66,12 @@ export function createUsage({ store, onFault, interval = 5_000, capacity = 100_0
     },
     note(at, client, key) {
       const mark = key ?? client;
-      const now = Math.floor(at / minute);
+      const now = periodOf(at);
       if (mark.notedIn === now || noted.size >= capacity) return;
       mark.notedIn = now;
       // exactly for a key that has been replaced: whether it was before or after is what matters
       const isReplaced = key !== undefined && key.replacedAt !== null;
-      const use: Use = { clientId: client.principal.id, keyId: key?.id, at: isReplaced ? at : now * minute };
+      const use: Use = { clientId: client.principal.id, keyId: key?.id, at: isReplaced ? at : now * period };
       noted.set(nameOf(use), use);
     },
     async close() {
@@ -80,6 +81,11 @@ export function createUsage({ store, onFault, interval = 5_000, capacity = 100_0
       await write();
     },
   };
+}
+
+/** For `UseMark`. */
+export function periodOf(at: number): number {
+  return Math.floor(at / period);
 }
 
 function nameOf({ clientId, keyId }: Use): string {

@@ -1,36 +1,25 @@
 import type { Knex } from 'knex';
-import type { ApiClient, AuditEvent, StoredKey } from '../clients/api-client.ts';
+import type { AuditEvent } from '../clients/api-client.ts';
 import {
   DuplicateApiClientId,
   StoreUnavailable,
-  type ClientQuery,
   type ClientStore,
   type ClientTransaction,
-  type ClientWithKeys,
+  type Use,
 } from '../clients/client-store.ts';
+import {
+  selectClient,
+  toClient,
+  toKey,
+  toRow,
+  withKeys,
+  type ClientRow,
+  type JoinedRow,
+  type KeyRow,
+} from './client-rows.ts';
 import { inBatches } from './in-batches.ts';
+import { selectClients } from './select-clients.ts';
 import { isDuplicateApiClientId, type Database } from './sqlite.ts';
-
-interface ClientRow {
-  id: number;
-  api_client_id: string;
-  name: string;
-  description: string | null;
-  /** Lists as JSON. */
-  tags: string;
-  scopes: string;
-  allowed_cidrs: string;
-  is_admin: number;
-  enabled: number;
-  expires_at: number | null;
-  rate_limit: string | null;
-  rate_limit_burst: number | null;
-  quota: string | null;
-  created_at: number;
-  updated_at: number;
-  /** 0 for never, here and below. */
-  last_used_at: number;
-}
 
 interface RequestRow {
   digest: string;
@@ -38,20 +27,6 @@ interface RequestRow {
   client_id: number;
   key_id: number | null;
   at: number;
-}
-
-interface KeyRow {
-  id: number;
-  client_id: number;
-  digest: string;
-  hint: string;
-  created_at: number;
-  expires_at: number | null;
-  replaced_at: number | null;
-  revoked_at: number | null;
-  is_bootstrap: number;
-  first_used_at: number | null;
-  last_used_at: number;
 }
 
 export function createClientStore({ read, write, lookUp, expectFile }: Database): ClientStore {
@@ -115,16 +90,24 @@ export function createClientStore({ read, write, lookUp, expectFile }: Database)
     recordUses: (uses) =>
       ask(async () => {
         await write.transaction(async (transaction) => {
-          for (const { clientId, keyId, at } of uses) {
-            const use = { last_used_at: at };
-            await transaction('api_clients').where('id', clientId).andWhere('last_used_at', '<', at).update(use);
-            if (keyId === undefined) continue;
-            await transaction('api_keys').where('id', keyId).andWhere('last_used_at', '<', at).update(use);
+          for (const [table, idOf] of usedTables) {
+            const ats = uses.flatMap((use) => (idOf(use) === undefined ? [] : [[idOf(use), use.at]]));
+            await transaction.raw(recordUsesIn(table), [JSON.stringify(ats)]);
           }
         });
       }),
   };
 }
+
+const usedTables = [
+  ['api_clients', ({ clientId }: Use) => clientId],
+  ['api_keys', ({ keyId }: Use) => keyId],
+] as const;
+
+/** One statement for many rows: [id, milliseconds] in JSON. */
+const recordUsesIn = (table: string) => `update ${table} set last_used_at = used.at
+  from (select value ->> 0 as id, max(value ->> 1) as at from json_each(?) group by 1) as used
+  where ${table}.id = used.id and ${table}.last_used_at < used.at`;
 
 function createTransaction(transaction: Knex.Transaction, revision: number): ClientTransaction {
   return {
@@ -222,64 +205,6 @@ function createTransaction(transaction: Knex.Transaction, revision: number): Cli
   };
 }
 
-/** A row for each key of the client, and one if it has none. */
-type JoinedRow = ClientRow & { [Column in keyof KeyRow as `key_${Column}`]: KeyRow[Column] | null };
-
-const keyColumns = [
-  'id',
-  'client_id',
-  'digest',
-  'hint',
-  'created_at',
-  'expires_at',
-  'replaced_at',
-  'revoked_at',
-  'is_bootstrap',
-  'first_used_at',
-  'last_used_at',
-] as const satisfies (keyof KeyRow)[];
-
-/** One statement, so that a client and its keys are of the same moment. */
-const selectClient = `select client.*, ${keyColumns
-  .map((column) => `key.${column} as key_${column}`)
-  .join(', ')} from api_clients as client left join api_keys as key on key.client_id = client.id`;
-
-function toClient(rows: readonly JoinedRow[]): ClientWithKeys | undefined {
-  const [client] = rows;
-  if (!client) return undefined;
-  if (client.key_id === null) return withKeys(client, []);
-  // that the row has a key means that all of its columns are those of the key
-  const keys = rows.map((row) => Object.fromEntries(keyColumns.map((column) => [column, row[`key_${column}`]])));
-  return withKeys(client, keys as unknown as KeyRow[]);
-}
-
-function selectClients(database: Knex, query: ClientQuery): PromiseLike<ClientRow[]> {
-  const { limit, sort, isDescending, after, name, tag, isAdmin, state, unusedSince, isUsingReplacedKey, now } = query;
-  const direction = isDescending ? 'desc' : 'asc';
-  const beyond = isDescending ? '<' : '>';
-  const found = database<ClientRow>('api_clients as client').orderBy(sort, direction).limit(limit);
-  if (sort !== 'id') void found.orderBy('id', direction);
-  if (after && sort === 'id') void found.where('id', beyond, after.id);
-  else if (after) void found.whereRaw(`(??, id) ${beyond} (?, ?)`, [sort, after.value, after.id]);
-  if (name !== undefined) void found.whereRaw("name like ? escape '\\'", [`%${name.replace(/[\\%_]/g, '\\$&')}%`]);
-  if (tag !== undefined) void found.whereRaw('exists (select 1 from json_each(client.tags) where value = ?)', [tag]);
-  if (isAdmin !== undefined) void found.where('is_admin', isAdmin);
-  const hasExpired = '(expires_at is not null and expires_at <= ?)';
-  if (state === 'expired') void found.whereRaw(hasExpired, [now]);
-  else if (state !== undefined) void found.where('enabled', state === 'enabled').whereRaw(`not ${hasExpired}`, [now]);
-  if (unusedSince !== undefined)
-    void found.where('last_used_at', '<', unusedSince).where('created_at', '<', unusedSince);
-  if (isUsingReplacedKey !== undefined) {
-    const not = isUsingReplacedKey ? '' : 'not ';
-    void found.whereRaw(
-      `${not}exists (select 1 from api_keys as key where key.client_id = client.id and key.replaced_at is not null
-        and key.last_used_at >= key.replaced_at and key.revoked_at is null and key.expires_at > ?)`,
-      [now],
-    );
-  }
-  return found;
-}
-
 async function insertEvent(database: Knex, event: AuditEvent, revision: number | null): Promise<void> {
   await database('audit_events').insert({
     revision,
@@ -291,78 +216,6 @@ async function insertEvent(database: Knex, event: AuditEvent, revision: number |
     outcome: event.outcome,
     details: event.details ? JSON.stringify(event.details) : null,
   });
-}
-
-function toRow(client: Omit<ApiClient, 'id' | 'lastUsedAt'>): Omit<ClientRow, 'id' | 'last_used_at'> {
-  return {
-    api_client_id: client.apiClientId,
-    name: client.name,
-    description: client.description,
-    tags: JSON.stringify(client.tags),
-    scopes: JSON.stringify(client.scopes),
-    allowed_cidrs: JSON.stringify(client.allowedCidrs),
-    is_admin: Number(client.isAdmin),
-    enabled: Number(client.isEnabled),
-    expires_at: client.expiresAt,
-    rate_limit: client.rateLimit,
-    rate_limit_burst: client.rateLimitBurst,
-    quota: client.quota,
-    created_at: client.createdAt,
-    updated_at: client.updatedAt,
-  };
-}
-
-function withKeys(row: ClientRow, keys: readonly KeyRow[]): ClientWithKeys {
-  return {
-    id: row.id,
-    apiClientId: row.api_client_id,
-    name: row.name,
-    description: row.description,
-    tags: toList(row.tags),
-    scopes: toList(row.scopes),
-    allowedCidrs: toList(row.allowed_cidrs),
-    isAdmin: Boolean(row.is_admin),
-    isEnabled: Boolean(row.enabled),
-    expiresAt: row.expires_at,
-    rateLimit: row.rate_limit,
-    rateLimitBurst: row.rate_limit_burst,
-    quota: row.quota,
-    createdAt: row.created_at,
-    updatedAt: row.updated_at,
-    lastUsedAt: row.last_used_at || null,
-    keys: keys.map(toKey).sort((one, other) => one.id - other.id),
-  };
-}
-
-const noneWritten = '[]';
-const none: readonly string[] = [];
-
-/** @throws {StoreUnavailable} when somebody has written something else there: whatever it restricted is not known */
-function toList(json: string): readonly string[] {
-  if (json === noneWritten) return none;
-  try {
-    const list: unknown = JSON.parse(json);
-    if (Array.isArray(list) && list.every((one) => typeof one === 'string')) return list;
-  } catch {
-    // said below
-  }
-  throw new StoreUnavailable(`The database has ${json.slice(0, 100)} where a list of text must be.`);
-}
-
-function toKey(row: KeyRow): StoredKey {
-  return {
-    id: row.id,
-    clientId: row.client_id,
-    digest: row.digest,
-    hint: row.hint,
-    createdAt: row.created_at,
-    expiresAt: row.expires_at,
-    replacedAt: row.replaced_at,
-    revokedAt: row.revoked_at,
-    isBootstrap: Boolean(row.is_bootstrap),
-    firstUsedAt: row.first_used_at,
-    lastUsedAt: row.last_used_at || null,
-  };
 }
 
 function groupBy<K, V>(values: readonly V[], keyOf: (value: V) => K): Map<K, V[]> {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { suite, test } from 'node:test';
 import { createApiClients, nothingParticular } from '../../src/clients/api-clients.ts';
 import { createApiKeys } from '../../src/clients/api-keys.ts';
-import { DuplicateApiClientId } from '../../src/clients/client-store.ts';
+import { DuplicateApiClientId, StoreUnavailable } from '../../src/clients/client-store.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { makeTempDir } from '../support/stack.ts';
 
@@ -56,6 +56,59 @@ test('a new bootstrap key removes an earlier one that nobody has used, and no cl
     const last = idOf(await clients.bootstrap(60_000));
     assert.ok(await clients.find(taken));
     assert.ok(await clients.find(last));
+  } finally {
+    await database.close();
+  }
+});
+
+suite('a row that somebody has changed by hand', () => {
+  for (const [table, column, value] of [
+    ['api_clients', 'enabled', 'false'],
+    ['api_clients', 'is_admin', 'no'],
+    ['api_clients', 'expires_at', '2020-01-01'],
+    ['api_clients', 'allowed_cidrs', '10.0.0.0/8'],
+    ['api_clients', 'scopes', '{"a":1}'],
+    ['api_keys', 'expires_at', 'tomorrow'],
+    ['api_keys', 'revoked_at', 'yes'],
+    ['api_keys', 'is_bootstrap', 2],
+  ] as const) {
+    test(`is not believed: ${column} ${JSON.stringify(value)} in ${table}`, async () => {
+      const { database, store } = await openStore(join(makeTempDir(), 'apigw.db'));
+      const domain = { store, now: Date.now, onChange: () => undefined };
+      const clients = createApiClients({ ...domain, flushUses: () => Promise.resolve() });
+      try {
+        const actor = { clientId: null, requestId: null };
+        const { client } = await clients.create(nothingParticular, actor);
+        const { client: other } = await clients.create(nothingParticular, actor);
+        await database
+          .write(table)
+          .where(table === 'api_clients' ? 'id' : 'client_id', client.id)
+          .update(column, value);
+        const [bad, good] = await Promise.allSettled([store.find(client.id), store.find(other.id)]);
+        assert.ok(bad.status === 'rejected' && bad.reason instanceof StoreUnavailable);
+        assert.equal(good.status, 'fulfilled');
+      } finally {
+        await database.close();
+      }
+    });
+  }
+});
+
+test('times of use are kept for many at once, and never put back', async () => {
+  const { database, store } = await openStore(join(makeTempDir(), 'apigw.db'));
+  const domain = { store, now: Date.now, onChange: () => undefined };
+  const clients = createApiClients({ ...domain, flushUses: () => Promise.resolve() });
+  try {
+    const { client } = await clients.create(nothingParticular, { clientId: null, requestId: null });
+    const keyId = client.keys[0]?.id;
+    await store.recordUses([
+      { clientId: client.id, keyId, at: 2_000 },
+      { clientId: client.id, keyId: undefined, at: 3_000 },
+      { clientId: 999, keyId: 999, at: 9_000 },
+    ]);
+    await store.recordUses([{ clientId: client.id, keyId, at: 1_000 }]);
+    const found = await store.find(client.id);
+    assert.deepEqual([found?.lastUsedAt, found?.keys[0]?.lastUsedAt], [3_000, 2_000]);
   } finally {
     await database.close();
   }
