@@ -1,4 +1,4 @@
-import { RateLimiterMemory } from 'rate-limiter-flexible';
+import RateLimiterMemory from 'rate-limiter-flexible/lib/RateLimiterMemory.js';
 import { secondsIn } from '../duration.ts';
 import type { Authenticate } from './authenticator.ts';
 import { rateLimited, type Decision, type Granted } from './decision.ts';

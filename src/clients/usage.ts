@@ -24,8 +24,8 @@ const period = 10 * 60_000;
 /** A write holds the database's one lock, so it is short. */
 const usesPerWrite = 500;
 
-export function createUsage({ store, onFault, interval = 5_000, capacity = 100_000 }: UsageOptions): Usage {
-  let noted = new Map<string, Use>();
+export function createUsage({ store, onFault, interval = 5_000, capacity = 10_000 }: UsageOptions): Usage {
+  let noted = new Map<number, Use>();
   let isStopped = false;
   let writing = Promise.resolve();
   let timer: NodeJS.Timeout;
@@ -88,6 +88,7 @@ export function periodOf(at: number): number {
   return Math.floor(at / period);
 }
 
-function nameOf({ clientId, keyId }: Use): string {
-  return `${clientId}.${keyId ?? ''}`;
+/** A number, because there are many: the id of the key, or that of the client below zero. */
+function nameOf({ clientId, keyId }: Use): number {
+  return keyId ?? -clientId;
 }
