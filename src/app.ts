@@ -9,6 +9,7 @@ import { firstClient, StoreUnavailable, type ClientStore } from './clients/clien
 import { createApiClients, type ApiClients } from './clients/api-clients.ts';
 import { createApiKeys } from './clients/api-keys.ts';
 import { createClientDirectory } from './clients/client-directory.ts';
+import { createDeclarations } from './clients/declarations.ts';
 import { createUsage } from './clients/usage.ts';
 import type { Config, ListenAddress } from './config.ts';
 import { createDecisionCache } from './http/decision-cache.ts';
@@ -71,10 +72,16 @@ async function start(
     monotonicNow,
     log,
   });
+  // keys without a checksum are looked for only when there is one: asked again with every change until then
+  let hasImportedKeys = await store.hasImportedKeys();
+  const lookForImportedKeys = async () => {
+    hasImportedKeys ||= await store.hasImportedKeys().catch(() => false);
+  };
   const onChange = (id: number) => {
     // what is decided from now on is decided on the new state; what nginx has kept from before goes with its voucher
     directory.forget(id);
     decisionCache.withdraw(id);
+    if (!hasImportedKeys) void lookForImportedKeys();
   };
   const feed = await followChanges({
     database,
@@ -121,7 +128,15 @@ async function start(
     },
   });
   opened.push(usage.close);
-  const domain = { store, now, onChange: peers ? forgetEverywhere : onChange };
+  const domain = {
+    store,
+    now,
+    onChange: async (id: number) => {
+      if (peers) await forgetEverywhere(id);
+      else onChange(id);
+      await lookForImportedKeys();
+    },
+  };
   const clients = createApiClients({ ...domain, flushUses: usage.flush });
   const recordFirstUse = createFirstUseRecorder(store, log);
   const issuers = createIssuers({
@@ -154,6 +169,7 @@ async function start(
       findClient: directory.find,
       findClientByApiClientId: directory.findByApiClientId,
       verifyToken,
+      hasImportedKeys: () => hasImportedKeys,
       now,
       onUsed,
     });
@@ -178,16 +194,19 @@ async function start(
   };
   const management = createManagementApp({
     authenticate,
-    examine: authenticator(() => undefined),
     isBehindNginx: config.managementListen.kind === 'unix',
     compilePolicy: config.managementListen.kind === 'unix' ? compilePolicy : withoutIssuers(compilePolicy),
-    clients,
-    keys: createApiKeys(domain),
-    store,
+    api: {
+      clients,
+      keys: createApiKeys(domain),
+      declarations: createDeclarations(domain),
+      store,
+      examine: authenticator(() => undefined),
+      now,
+    },
     readinessChecks,
     describeIssuers,
     readMetrics,
-    now,
     log,
   });
 

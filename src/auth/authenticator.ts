@@ -56,6 +56,8 @@ export interface AuthenticatorOptions {
   /** By its `api_client_id`. */
   readonly findClientByApiClientId: FindClient;
   readonly verifyToken: VerifyToken;
+  /** Whether there are keys that were made by another program, without a checksum. */
+  readonly hasImportedKeys: () => boolean;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Called for every grant, without a key when it was by an access token; must return at once and not throw. */
@@ -87,7 +89,7 @@ const noKeys: readonly KeyRecord[] = [
 ];
 
 export function createAuthenticator(options: AuthenticatorOptions): Authenticate {
-  const { findClient, findClientByApiClientId, verifyToken, now, onUsed } = options;
+  const { findClient, findClientByApiClientId, verifyToken, hasImportedKeys, now, onUsed } = options;
 
   function decideOnKey(
     policy: Policy,
@@ -119,7 +121,8 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticate
     credential: ApiKeyCredential,
   ): Decision | Promise<Decision> {
     // before any lookup: whoever makes keys up costs no query
-    if (!isIntact(credential)) return unauthenticated('mistyped_key');
+    const isMadeHere = isIntact(credential);
+    if (!isMadeHere && !hasImportedKeys()) return unauthenticated('mistyped_key');
     const client = findClient(credential.clientId);
     if (!(client instanceof Promise)) return decideOnKey(policy, presented, credential, client);
     return client.then((found) => decideOnKey(policy, presented, credential, found), storeUnavailable);

@@ -51,6 +51,8 @@ export interface ApiKey {
 export interface StoredKey extends ApiKey {
   /** SHA-256 of the secret, 64 hexadecimal digits. */
   readonly digest: string;
+  /** Made by another program, so its secret has no checksum. */
+  readonly isImported: boolean;
 }
 
 export type KeyState = 'live' | 'replaced' | 'expired' | 'revoked';
@@ -76,6 +78,10 @@ export interface Actor {
   /** Id of the API client; null for the program itself, or for whoever need not say who he is. */
   readonly clientId: number | null;
   readonly requestId: string | null;
+  /** Who it is when it is no API client, such as "command line (root)". */
+  readonly name?: string;
+  /** Where the request came from; absent when it is not known, or there was none. */
+  readonly address?: string;
 }
 
 /** One line of the audit trail. Details never hold a secret. */
@@ -88,4 +94,11 @@ export interface AuditEvent {
   /** `done`, or the reason code of the refusal. */
   readonly outcome: string;
   readonly details?: Readonly<Record<string, unknown>>;
+}
+
+export interface StoredEvent extends AuditEvent {
+  /** Ascending in the order in which the events were stored. */
+  readonly id: number;
+  /** That of the store after the change; null for an event that changed nothing. */
+  readonly revision: number | null;
 }

@@ -5,7 +5,7 @@ import type { ClientQuery, ClientStore, ClientTransaction, ClientWithKeys, Remem
 import { keepAdmin, type Safeguard } from './last-admin.ts';
 
 /** What can be chosen of a client. */
-type Settable = Omit<ApiClient, 'id' | 'createdAt' | 'updatedAt' | 'lastUsedAt'>;
+export type Settable = Omit<ApiClient, 'id' | 'createdAt' | 'updatedAt' | 'lastUsedAt'>;
 
 export interface CreateApiClient extends Omit<Settable, 'name' | 'apiClientId'> {
   readonly name: string | undefined;
@@ -63,7 +63,7 @@ export interface ApiClients {
    */
   remove(id: number, actor: Actor, safeguard: Safeguard): Promise<boolean>;
   /** Makes an administrator whose key expires, and removes earlier ones that were never used. Returns the key. */
-  bootstrap(lifetime: number): Promise<string>;
+  bootstrap(lifetime: number, actor?: Actor): Promise<string>;
 }
 
 export interface ApiClientsOptions {
@@ -76,7 +76,7 @@ export interface ApiClientsOptions {
   readonly flushUses: () => Promise<void>;
 }
 
-const theProgram: Actor = { clientId: null, requestId: null };
+const theGateway: Actor = { clientId: null, requestId: null, name: 'gateway' };
 
 /** Milliseconds for which an idempotency key is remembered. */
 const idempotencyLifetime = 24 * 3_600_000;
@@ -213,7 +213,7 @@ export function createApiClients({ store, now, onChange, flushUses }: ApiClients
       return isRemoved;
     },
 
-    async bootstrap(lifetime) {
+    async bootstrap(lifetime, actor = theGateway) {
       const { token, changed } = await store.change(async (transaction) => {
         const at = now();
         const untouched = await transaction.untouchedBootstrapClients();
@@ -221,7 +221,7 @@ export function createApiClients({ store, now, onChange, flushUses }: ApiClients
           await transaction.removeClient(clientId);
           await transaction.recordEvent({
             at,
-            actor: theProgram,
+            actor,
             action: 'bootstrap.replace',
             clientId,
             outcome: 'done',
@@ -232,7 +232,7 @@ export function createApiClients({ store, now, onChange, flushUses }: ApiClients
         const { token: key } = await insertKey(transaction, id, { at, expiresAt, isBootstrap: true });
         await transaction.recordEvent({
           at,
-          actor: theProgram,
+          actor,
           action: 'bootstrap.create',
           clientId: id,
           outcome: 'done',
@@ -255,7 +255,8 @@ function merge(client: ApiClient, changes: UpdateApiClient): ApiClient {
   return { ...next, rateLimitBurst: null };
 }
 
-function describe(client: ApiClient): Readonly<Record<string, unknown>> {
+/** What can be chosen of a client, in the words of the management API. */
+export function describe(client: Settable): Readonly<Record<string, unknown>> {
   return {
     name: client.name,
     api_client_id: client.apiClientId,

@@ -168,6 +168,7 @@ export async function insertKey(
     createdAt: at,
     expiresAt,
     isBootstrap,
+    isImported: false,
   });
   return { keyId, token: `${clientId}.${secret}` };
 }

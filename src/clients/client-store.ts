@@ -1,7 +1,10 @@
-import type { ApiClient, ApiKey, AuditEvent, StoredKey } from './api-client.ts';
+import type { ApiClient, ApiKey, AuditEvent, StoredEvent, StoredKey } from './api-client.ts';
 
 export type NewApiClient = Omit<ApiClient, 'id' | 'lastUsedAt'>;
-export type NewApiKey = Pick<StoredKey, 'clientId' | 'digest' | 'hint' | 'createdAt' | 'expiresAt' | 'isBootstrap'>;
+export type NewApiKey = Pick<
+  StoredKey,
+  'clientId' | 'digest' | 'hint' | 'createdAt' | 'expiresAt' | 'isBootstrap' | 'isImported'
+>;
 export type ClientWithKeys = ApiClient & { readonly keys: readonly StoredKey[] };
 
 /** What the domain asks of a database. Every method rejects with StoreUnavailable when the database cannot tell. */
@@ -9,6 +12,8 @@ export interface ClientStore {
   find(id: number): Promise<ClientWithKeys | undefined>;
   findByApiClientId(apiClientId: string): Promise<ClientWithKeys | undefined>;
   list(query: ClientQuery): Promise<ClientWithKeys[]>;
+  /** Whether any key has no checksum. */
+  hasImportedKeys(): Promise<boolean>;
   /** Bootstrap keys that are alive at that time. */
   liveBootstrapKeys(now: number): Promise<ApiKey[]>;
   /**
@@ -18,6 +23,7 @@ export interface ClientStore {
   change<T>(work: (transaction: ClientTransaction) => Promise<T>): Promise<T>;
   /** Records an event that changed no client. */
   recordEvent(event: AuditEvent): Promise<void>;
+  listEvents(query: EventQuery): Promise<StoredEvent[]>;
   /** Keeps the time of the first use, once. */
   markKeyUsed(keyId: number, at: number): Promise<void>;
   /** Keeps times of last use, unless later ones are kept already. No change: nobody need forget anything. */
@@ -54,6 +60,25 @@ export interface ClientQuery {
   readonly now: number;
 }
 
+/** Which events of the audit trail, in the order of their ids. */
+export interface EventQuery {
+  readonly limit: number;
+  readonly isDescending: boolean;
+  /** The last one of the page before. */
+  readonly after: number | undefined;
+  /** Id of the API client that it was done to. */
+  readonly clientId?: number | undefined;
+  /** Id of the API client that did it. */
+  readonly actorId?: number | undefined;
+  /** An action, or the first part of several: `api_key` for `api_key.create` and `api_key.rotate`. */
+  readonly action?: string | undefined;
+  readonly outcome?: string | undefined;
+  readonly requestId?: string | undefined;
+  readonly since?: number | undefined;
+  /** Before that time. */
+  readonly until?: number | undefined;
+}
+
 /** The first client there is: for whoever wants to know whether the database answers. */
 export const firstClient: ClientQuery = { limit: 1, sort: 'id', isDescending: false, after: undefined, now: 0 };
 
@@ -67,9 +92,19 @@ export interface RememberedRequest {
 }
 
 export interface ClientTransaction {
+  /** The one that this transaction makes, if it is kept. */
+  readonly revision: number;
   find(id: number): Promise<ClientWithKeys | undefined>;
-  /** @throws {DuplicateApiClientId} */
-  insertClient(client: NewApiClient): Promise<number>;
+  findByApiClientIds(apiClientIds: readonly string[]): Promise<ReadonlyMap<string, ClientWithKeys>>;
+  list(query: ClientQuery): Promise<ClientWithKeys[]>;
+  /** The largest id that was ever given to a client; 0 when none was. */
+  lastClientId(): Promise<number>;
+  /**
+   * Gives the client the next id, or this one, which must be larger than every one before.
+   *
+   * @throws {DuplicateApiClientId}
+   */
+  insertClient(client: NewApiClient, id?: number): Promise<number>;
   insertKey(key: NewApiKey): Promise<number>;
   updateKey(id: number, changes: Partial<Pick<ApiKey, 'expiresAt' | 'replacedAt' | 'revokedAt'>>): Promise<void>;
   removeKey(id: number): Promise<void>;

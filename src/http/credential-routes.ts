@@ -1,5 +1,5 @@
 import Router from '@koa/router';
-import { digestSecret, isIntact, isSameDigest, parseApiKey, type ApiKeyCredential } from '../auth/api-key.ts';
+import { digestSecret, isSameDigest, parseApiKey, type ApiKeyCredential } from '../auth/api-key.ts';
 import type { Authenticate } from '../auth/authenticator.ts';
 import { denialDetails, type Decision } from '../auth/decision.ts';
 import type { Policy } from '../auth/policy.ts';
@@ -84,8 +84,7 @@ export function createLeakRoute(keys: Pick<ApiKeys, 'reportLeak'>, log: Logger):
       );
     }
     const { requestId, clientAddress } = context.state;
-    const isRevoked =
-      isIntact(credential) && (await keys.reportLeak(credential, { clientId: null, requestId }, clientAddress));
+    const isRevoked = await keys.reportLeak(credential, { clientId: null, requestId }, clientAddress);
     if (!isRevoked) throw new Problem(404, 'unknown_key', 'There is no such API key.');
     log.warn(
       { client_id: Number(credential.clientId), request_id: requestId, address: clientAddress },

@@ -2,16 +2,16 @@ import type { IncomingMessage } from 'node:http';
 import { isUnsound } from '../auth/strict-json.ts';
 import { Problem } from '../problem.ts';
 
-const maxBytes = 64 * 1024;
+const usualBytes = 64 * 1024;
 
 /**
- * Reads a request's body as one JSON document (RFC 8259) of at most 64 KB.
+ * Reads a request's body as one JSON document (RFC 8259) of at most so many bytes.
  *
  * @throws {Problem} 400, 413 or 415, saying what is wrong
  */
-export async function readJsonBody(request: IncomingMessage): Promise<unknown> {
+export async function readJsonBody(request: IncomingMessage, maxBytes = usualBytes): Promise<unknown> {
   refuseOtherMediaTypes(request.headers);
-  const text = decode(await readBytes(request));
+  const text = decode(await readBytes(request, maxBytes));
   let body: unknown;
   try {
     body = JSON.parse(text);
@@ -50,7 +50,7 @@ function refuseOtherMediaTypes(headers: IncomingMessage['headers']): void {
   }
 }
 
-async function readBytes(request: IncomingMessage): Promise<Buffer> {
+async function readBytes(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const tooLarge = new Problem(413, 'body_too_large', `The request body has more than ${maxBytes} bytes.`, {
     headers: { Connection: 'close' },
   });

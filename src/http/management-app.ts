@@ -6,14 +6,12 @@ import { denialDetails, publicReasons, type Principal } from '../auth/decision.t
 import { challengeOf, scopeChallengeOf, tokenErrorOf } from '../auth/challenge.ts';
 import type { CompilePolicy, Policy } from '../auth/policy.ts';
 import type { Actor } from '../clients/api-client.ts';
-import type { ApiClients } from '../clients/api-clients.ts';
-import type { ApiKeys } from '../clients/api-keys.ts';
 import { StoreUnavailable, type ClientStore } from '../clients/client-store.ts';
 import { redact, type Logger } from '../log.ts';
 import { presentProblem, Problem } from '../problem.ts';
-import { createApiClientRoutes } from './api-client-routes.ts';
-import { createIntrospectionRoute, createLeakRoute } from './credential-routes.ts';
+import { createLeakRoute } from './credential-routes.ts';
 import { logDenial } from './log-denial.ts';
+import { useManagementApi, type ManagementApiOptions } from './management-api.ts';
 import { replacementHeaders } from './replacement-headers.ts';
 import { readGatewayHeaders, readPolicy } from './request-headers.ts';
 
@@ -43,18 +41,13 @@ export type ReadMetrics = () => Promise<{ readonly contentType: string; readonly
 
 export interface ManagementAppOptions {
   readonly authenticate: Authenticate;
-  /** The same, but leaves no trace of a use. */
-  readonly examine: Authenticate;
   /** Whether the caller's address is what `X-Client-Address` says, because nobody but nginx can write it. */
   readonly isBehindNginx: boolean;
   readonly compilePolicy: CompilePolicy;
-  readonly clients: ApiClients;
-  readonly keys: ApiKeys;
-  readonly store: Pick<ClientStore, 'recordEvent'>;
+  readonly api: ManagementApiOptions;
   readonly readinessChecks: Readonly<Record<string, ReadinessCheck>>;
   readonly describeIssuers: DescribeIssuers;
   readonly readMetrics: ReadMetrics;
-  readonly now: () => number;
   readonly log: Logger;
 }
 
@@ -63,40 +56,57 @@ export interface ManagementAppOptions {
  * no identity header, so it is as safe without nginx in front as with it.
  */
 export function createManagementApp(options: ManagementAppOptions): Koa<ManagementState> {
-  const { authenticate, examine, isBehindNginx, compilePolicy, clients, keys, store } = options;
-  const { readinessChecks, describeIssuers, readMetrics, now, log } = options;
+  const { authenticate, isBehindNginx, compilePolicy, api, readinessChecks, describeIssuers, readMetrics, log } =
+    options;
   const policyOf = (rawHeaders: readonly string[]) =>
     compilePolicy(readPolicy(readGatewayHeaders(rawHeaders).policyLines));
-  const app = new Koa<ManagementState>();
-  app.on('error', (error: Error) => {
-    log.debug({ err: error }, 'a management connection broke');
-  });
-
   const health = new Router<ManagementState>();
   health.get('/livez', live);
   health.get(
     '/readyz',
     ready(readinessChecks, (rawHeaders) => describeIssuers(policyOf(rawHeaders))),
   );
-
   health.get('/metrics', metrics(readMetrics));
 
-  const leaks = createLeakRoute(keys, log);
-  const introspection = createIntrospectionRoute({ authenticate: examine, clients, policyOf, now });
-  const api = createApiClientRoutes({ clients, keys, now });
+  const app = createApp(isBehindNginx, log);
+  app.use(health.routes());
+  app.use(createLeakRoute(api.keys, log).routes());
+  app.use(authenticateCaller(authenticate, policyOf, log));
+  app.use(audit(api.store, api.now, log));
+  app.use(requireAdmin);
+  useManagementApi(app, api, policyOf);
+  return app;
+}
 
+export interface OperatorAppOptions {
+  /** Who it is, for the audit trail: whoever may open the database needs no credential. */
+  readonly operator: string;
+  readonly api: ManagementApiOptions;
+  readonly compilePolicy: CompilePolicy;
+  readonly log: Logger;
+}
+
+/** The management API for the one person who runs the command line, on the same database. */
+export function createOperatorApp({ operator, api, compilePolicy, log }: OperatorAppOptions): Koa<ManagementState> {
+  const app = createApp(false, log);
+  app.use(async (context, next) => {
+    context.state.areTokensAccepted = false;
+    context.state.clientAddress = '';
+    context.state.actor = { clientId: null, requestId: context.state.requestId, name: operator };
+    await next();
+  });
+  app.use(audit(api.store, api.now, log));
+  useManagementApi(app, api, (rawHeaders) => compilePolicy(readPolicy(readGatewayHeaders(rawHeaders).policyLines)));
+  return app;
+}
+
+function createApp(isBehindNginx: boolean, log: Logger): Koa<ManagementState> {
+  const app = new Koa<ManagementState>();
+  app.on('error', (error: Error) => {
+    log.debug({ err: error }, 'a management connection broke');
+  });
   app.use(identifyRequest(isBehindNginx));
   app.use(answerProblems(log));
-  app.use(health.routes());
-  app.use(leaks.routes());
-  app.use(authenticateCaller(authenticate, policyOf, log));
-  app.use(audit(store, now, log));
-  app.use(requireAdmin);
-  app.use(refuseUnknown);
-  app.use(introspection.allowedMethods());
-  app.use(introspection.routes());
-  app.use(api.allowedMethods());
-  app.use(api.routes());
   return app;
 }
 
@@ -208,7 +218,8 @@ function authenticateCaller(
       const { principal } = decision;
       context.state.principal = principal;
       context.state.areTokensAccepted = policy.tokens !== undefined;
-      context.state.actor = { clientId: principal.id, requestId: context.state.requestId };
+      const { requestId, clientAddress: address } = context.state;
+      context.state.actor = { clientId: principal.id, requestId, ...(address && { address }) };
       // for nginx's access log; nginx hides them from the caller
       context.set({
         'X-Client-Id': principal.clientId,
@@ -279,14 +290,4 @@ function audit(store: Pick<ClientStore, 'recordEvent'>, now: () => number, log: 
       }
     }
   };
-}
-
-/** The router leaves a status without a body, and for a method that it does not know the `Allow` header. */
-async function refuseUnknown(context: Context, next: Next): Promise<void> {
-  await next();
-  if (context.status === 405 || context.status === 501) {
-    const allow = context.response.get('Allow');
-    throw new Problem(405, 'method_not_allowed', `The method is not allowed at this path; allowed: ${allow}.`);
-  }
-  if (context.status === 404) throw new Problem(404, 'not_found', 'There is nothing at this path.');
 }

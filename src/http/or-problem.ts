@@ -1,6 +1,7 @@
 import { BurstWithoutRate, IdempotencyKeyReused } from '../clients/api-clients.ts';
 import { maxKeys, TooManyKeys, UnknownKey } from '../clients/api-keys.ts';
 import { DuplicateApiClientId } from '../clients/client-store.ts';
+import { IdTaken, RevisionChanged } from '../clients/declarations.ts';
 import { LastAdmin } from '../clients/last-admin.ts';
 import { Problem } from '../problem.ts';
 
@@ -45,6 +46,19 @@ function toProblem(error: unknown): unknown {
       'too_many_keys',
       `The API client has ${maxKeys} keys that are accepted, and may have no more; delete those that nobody uses.`,
     );
+  }
+  if (error instanceof RevisionChanged) {
+    return new Problem(
+      409,
+      'revision_changed',
+      'Something has been changed since this revision. Look at the plan again, with ?dry_run=true.',
+    );
+  }
+  if (error instanceof IdTaken) {
+    const pointer = `/clients/${error.index}/id`;
+    return new Problem(409, 'id_taken', `${pointer}: ${error.message}.`, {
+      errors: [{ pointer, detail: error.message }],
+    });
   }
   if (error instanceof UnknownKey) {
     return new Problem(404, 'unknown_api_key', 'The API client has no key with this id.');

@@ -132,6 +132,94 @@ export const updateRequest = z.strictObject({
   quota: rate.nullish(),
 });
 
+const wholeNumber = (min: number, max: number) =>
+  z
+    .string({ error: 'must be given once' })
+    .regex(/^(?:0|[1-9][0-9]*)$/, { error: `must be a whole number from ${min} to ${max}`, abort: true })
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, { error: `must be a whole number from ${min} to ${max}` });
+
+/** Clients that one document may declare: all of it is applied in one transaction. */
+const maxDeclared = 10_000;
+
+/** What a declared key has of a secret. With `checksum` it was made by this program, and a mistyped one is known as such. */
+const declaredKey = z
+  .strictObject({
+    digest: z
+      .string({ error: 'must be a string' })
+      .regex(/^sha256:[0-9a-f]{64}$/, {
+        error: 'must be sha256: and the 64 hexadecimal digits of the SHA-256 of the secret',
+      })
+      .transform((text) => text.slice('sha256:'.length)),
+    hint: z
+      .string({ error: 'must be a string' })
+      .regex(/^[A-Za-z0-9]{0,4}$/, { error: 'must be at most the last four characters of the secret' })
+      .default(''),
+    expires_at: time.nullable().default(null),
+    checksum: flag.default(false),
+  })
+  .transform(({ digest, hint, expires_at: expiresAt, checksum }) => ({
+    digest,
+    hint,
+    expiresAt,
+    isImported: !checksum,
+  }));
+
+/** What is absent has its default, so that the document is all there is to know of a client. */
+const declaredClient = z
+  .strictObject({
+    id: z
+      .int({ error: 'must be a whole number' })
+      .min(1, { error: 'must be at least 1' })
+      .max(2 ** 31, { error: 'must be at most 2147483648' })
+      .optional(),
+    api_client_id: identifier,
+    name: line.optional(),
+    description: line.nullable().default(null),
+    tags: tags.default([]),
+    scopes: scopes.default([]),
+    allowed_cidrs: cidrs.default([]),
+    is_admin: flag.default(false),
+    enabled: flag.default(true),
+    expires_at: time.nullable().default(null),
+    rate_limit: rate.nullable().default(null),
+    rate_limit_burst: burst.nullable().default(null),
+    quota: rate.nullable().default(null),
+    keys: z.array(declaredKey, { error: 'must be a list' }).max(20, { error: 'has more than 20 members' }).optional(),
+  })
+  .refine((client) => client.rate_limit_burst === null || client.rate_limit !== null, {
+    path: ['rate_limit_burst'],
+    error: 'needs a rate_limit',
+  });
+
+export const declarationRequest = z
+  .strictObject({
+    version: z.literal(1, { error: 'must be 1' }),
+    clients: z
+      .array(declaredClient, { error: 'must be a list' })
+      .max(maxDeclared, { error: `has more than ${maxDeclared} members` }),
+  })
+  .superRefine(({ clients }, context) => {
+    const seen = new Map<string, number>();
+    for (const [index, { api_client_id: name }] of clients.entries()) {
+      const first = seen.get(name);
+      if (first !== undefined)
+        context.addIssue({
+          code: 'custom',
+          path: ['clients', index, 'api_client_id'],
+          message: `is that of /clients/${first} too`,
+        });
+      seen.set(name, first ?? index);
+    }
+  });
+
+export const applyQuery = z.strictObject({
+  dry_run: flag.default(false),
+  prune: flag.default(false),
+  force: flag.default(false),
+  revision: wholeNumber(0, Number.MAX_SAFE_INTEGER).optional(),
+});
+
 export const createKeyRequest = z.strictObject({ expires_at: futureTime.nullable().default(null) });
 
 export const rotateRequest = z.strictObject({
@@ -171,13 +259,6 @@ const given = new Set([
 function countCharacters(text: string): number {
   return Array.from(text).length;
 }
-
-const wholeNumber = (min: number, max: number) =>
-  z
-    .string({ error: 'must be given once' })
-    .regex(/^(?:0|[1-9][0-9]*)$/, { error: `must be a whole number from ${min} to ${max}`, abort: true })
-    .transform(Number)
-    .refine((value) => value >= min && value <= max, { error: `must be a whole number from ${min} to ${max}` });
 
 export const maxPage = 1000;
 
@@ -228,6 +309,32 @@ export const listQuery = z
     error: 'is of a list that is sorted otherwise',
   });
 
+/** An id in a query, as in a path. */
+const idParameter = z
+  .string({ error: 'must be given once' })
+  .refine((text) => isId(text) && Number.isSafeInteger(Number(text)), { error: 'must be the number of an API client' })
+  .transform(Number);
+
+const word = (pattern: RegExp, error: string) => z.string({ error: 'must be given once' }).regex(pattern, { error });
+
+export const auditQuery = z.strictObject({
+  format: z.enum(['json', 'jsonl'], { error: 'must be json or jsonl' }).default('json'),
+  /** For JSON at most one page; for JSON lines everything when it is not given. */
+  limit: wholeNumber(1, maxPage).optional(),
+  cursor: wholeNumber(0, Number.MAX_SAFE_INTEGER).optional(),
+  sort: z
+    .enum(['id', '-id'], { error: 'must be id or -id' })
+    .default('-id')
+    .transform((text) => ({ isDescending: text === '-id' })),
+  client_id: idParameter.optional(),
+  actor_id: idParameter.optional(),
+  action: word(/^[a-z_]+(?:\.[a-z_]+)?$/, 'must be an action such as api_key.create, or its first part').optional(),
+  outcome: word(/^[a-z_]{1,64}$/, 'must be done, or the reason of a refusal').optional(),
+  request_id: word(/^[A-Za-z0-9._-]{1,64}$/, 'must be a request id').optional(),
+  since: moment.optional(),
+  until: moment.optional(),
+});
+
 export function writeCursor(order: SortOrder, value: string | number, id: number): string {
   return order === 'id' ? String(id) : Buffer.from(JSON.stringify([order, value, id])).toString('base64url');
 }
@@ -270,11 +377,14 @@ export function parseIdempotencyKey(header: string | string[] | undefined): stri
   );
 }
 
+/** Faults of a body that are told at once. */
+const maxErrors = 100;
+
 /** @throws {Problem} 400 with a JSON Pointer for each fault */
 export function parseBody<T>(schema: z.ZodType<T>, body: unknown): T {
   const result = schema.safeParse(body);
   if (result.success) return result.data;
-  const errors = result.error.issues.flatMap((issue): FieldError[] =>
+  const errors = result.error.issues.slice(0, maxErrors).flatMap((issue): FieldError[] =>
     issue.code === 'unrecognized_keys'
       ? issue.keys.map((key) => ({
           pointer: pointer([...issue.path, key]),

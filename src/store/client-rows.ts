@@ -32,6 +32,7 @@ export interface KeyRow {
   replaced_at: number | null;
   revoked_at: number | null;
   is_bootstrap: number;
+  is_imported: number;
   first_used_at: number | null;
   last_used_at: number;
 }
@@ -49,6 +50,7 @@ const keyColumns = [
   'replaced_at',
   'revoked_at',
   'is_bootstrap',
+  'is_imported',
   'first_used_at',
   'last_used_at',
 ] as const satisfies (keyof KeyRow)[];
@@ -119,6 +121,7 @@ export function toKey(row: KeyRow): StoredKey {
     replacedAt: toMilliseconds(row.replaced_at),
     revokedAt: toMilliseconds(row.revoked_at),
     isBootstrap: toBoolean(row.is_bootstrap),
+    isImported: toBoolean(row.is_imported),
     firstUsedAt: row.first_used_at,
     lastUsedAt: row.last_used_at || null,
   };

@@ -1,10 +1,11 @@
 import type { Knex } from 'knex';
-import type { AuditEvent } from '../clients/api-client.ts';
 import {
   DuplicateApiClientId,
   StoreUnavailable,
+  type ClientQuery,
   type ClientStore,
   type ClientTransaction,
+  type ClientWithKeys,
   type Use,
 } from '../clients/client-store.ts';
 import {
@@ -17,6 +18,7 @@ import {
   type JoinedRow,
   type KeyRow,
 } from './client-rows.ts';
+import { insertEvent, selectEvents, toEvent } from './events.ts';
 import { inBatches } from './in-batches.ts';
 import { selectClients } from './select-clients.ts';
 import { isDuplicateApiClientId, type Database } from './sqlite.ts';
@@ -52,14 +54,10 @@ export function createClientStore({ read, write, lookUp, expectFile }: Database)
 
     findByApiClientId: inBatches((apiClientIds) => lookUpClients('api_client_id', apiClientIds)),
 
-    list: (query) =>
-      ask(async () => {
-        const rows = await selectClients(read, query);
-        const ids = JSON.stringify(rows.map(({ id }) => id));
-        const keys = await read<KeyRow>('api_keys').whereRaw('client_id in (select value from json_each(?))', [ids]);
-        const byClient = groupBy(keys, ({ client_id }) => client_id);
-        return rows.map((row) => withKeys(row, byClient.get(row.id) ?? []));
-      }),
+    list: (query) => ask(() => listClients(read, query)),
+
+    hasImportedKeys: () =>
+      ask(async () => (await read<KeyRow>('api_keys').whereRaw('is_imported').first('id')) !== undefined),
 
     liveBootstrapKeys: (now) =>
       ask(async () => {
@@ -82,6 +80,8 @@ export function createClientStore({ read, write, lookUp, expectFile }: Database)
 
     recordEvent: (event) => ask(() => insertEvent(write, event, null)),
 
+    listEvents: (query) => ask(async () => (await selectEvents(read, query)).map(toEvent)),
+
     markKeyUsed: (keyId, at) =>
       ask(async () => {
         await write('api_keys').where('id', keyId).whereNull('first_used_at').update({ first_used_at: at });
@@ -99,6 +99,14 @@ export function createClientStore({ read, write, lookUp, expectFile }: Database)
   };
 }
 
+async function listClients(database: Knex, query: ClientQuery): Promise<ClientWithKeys[]> {
+  const rows = await selectClients(database, query);
+  const ids = JSON.stringify(rows.map(({ id }) => id));
+  const keys = await database<KeyRow>('api_keys').whereRaw('client_id in (select value from json_each(?))', [ids]);
+  const byClient = groupBy(keys, ({ client_id }) => client_id);
+  return rows.map((row) => withKeys(row, byClient.get(row.id) ?? []));
+}
+
 const usedTables = [
   ['api_clients', ({ clientId }: Use) => clientId],
   ['api_keys', ({ keyId }: Use) => keyId],
@@ -111,14 +119,35 @@ const recordUsesIn = (table: string) => `update ${table} set last_used_at = used
 
 function createTransaction(transaction: Knex.Transaction, revision: number): ClientTransaction {
   return {
+    revision,
+
     find: async (id) => toClient(await transaction.raw<JoinedRow[]>(`${selectClient} where client.id = ?`, [id])),
 
-    async insertClient(client) {
-      const rows: Pick<ClientRow, 'id'>[] = await orDuplicate(transaction('api_clients').insert(toRow(client), ['id']));
+    async findByApiClientIds(apiClientIds) {
+      const rows = await transaction.raw<JoinedRow[]>(
+        `${selectClient} where client.api_client_id in (select value from json_each(?))`,
+        [JSON.stringify(apiClientIds)],
+      );
+      const clients = [...groupBy(rows, ({ id }) => id).values()].flatMap((some) => toClient(some) ?? []);
+      return new Map(clients.map((client) => [client.apiClientId, client]));
+    },
+
+    list: (query) => listClients(transaction, query),
+
+    async lastClientId() {
+      const row = await transaction<{ name: string; seq: number }>('sqlite_sequence')
+        .where('name', 'api_clients')
+        .first('seq');
+      return row?.seq ?? 0;
+    },
+
+    async insertClient(client, id) {
+      const row = { ...toRow(client), ...(id !== undefined && { id }) };
+      const rows: Pick<ClientRow, 'id'>[] = await orDuplicate(transaction('api_clients').insert(row, ['id']));
       return (rows[0] as Pick<ClientRow, 'id'>).id;
     },
 
-    async insertKey({ clientId, digest, hint, createdAt, expiresAt, isBootstrap }) {
+    async insertKey({ clientId, digest, hint, createdAt, expiresAt, isBootstrap, isImported }) {
       const rows: Pick<KeyRow, 'id'>[] = await transaction('api_keys').insert(
         {
           client_id: clientId,
@@ -127,6 +156,7 @@ function createTransaction(transaction: Knex.Transaction, revision: number): Cli
           created_at: createdAt,
           expires_at: expiresAt,
           is_bootstrap: isBootstrap,
+          is_imported: isImported,
         },
         ['id'],
       );
@@ -203,19 +233,6 @@ function createTransaction(transaction: Knex.Transaction, revision: number): Cli
       });
     },
   };
-}
-
-async function insertEvent(database: Knex, event: AuditEvent, revision: number | null): Promise<void> {
-  await database('audit_events').insert({
-    revision,
-    at: event.at,
-    actor_client_id: event.actor.clientId,
-    request_id: event.actor.requestId,
-    action: event.action,
-    client_id: event.clientId,
-    outcome: event.outcome,
-    details: event.details ? JSON.stringify(event.details) : null,
-  });
 }
 
 function groupBy<K, V>(values: readonly V[], keyOf: (value: V) => K): Map<K, V[]> {

@@ -77,6 +77,29 @@ const migrations: readonly Migration[] = [
         table.bigInteger('at').notNullable().index();
       });
   },
+  // the audit trail can be asked; keys that another gateway has made
+  async (schema, transaction) => {
+    await schema
+      .alterTable('audit_events', (table) => {
+        // who it was, when it was no API client, and from where
+        table.text('actor').nullable();
+        table.text('address').nullable();
+        table.index('at');
+        table.index(['client_id', 'id']);
+        table.index(['actor_client_id', 'id']);
+        table.index(['action', 'id']);
+        table.index('request_id');
+      })
+      .alterTable('api_keys', (table) => {
+        // its secret has no checksum
+        table.boolean('is_imported').notNullable().defaultTo(false);
+      });
+    await transaction.raw('create index api_keys_imported on api_keys (id) where is_imported');
+    await transaction.raw(
+      `create trigger audit_events_append_only before update on audit_events
+        begin select raise(abort, 'audit_events is append-only'); end`,
+    );
+  },
 ];
 
 /**

@@ -49,6 +49,7 @@ suite('the life of keys, with a clock that the test turns', () => {
     clients = createApiClients({ ...domain, flushUses: () => Promise.resolve() });
     keys = createApiKeys(domain);
     authenticate = createAuthenticator({
+      hasImportedKeys: () => false,
       findClient: directory.find,
       findClientByApiClientId: directory.findByApiClientId,
       verifyToken: () => ({ outcome: 'unavailable', cause: 'there is no issuer here' }),

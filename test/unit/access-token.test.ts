@@ -227,6 +227,7 @@ suite('access tokens that are new', () => {
     const { counted, verify } = count();
     const turn = () => new Promise<undefined>((resolve) => setImmediate(resolve, undefined));
     const authenticate = createAuthenticator({
+      hasImportedKeys: () => false,
       // the database answers in a later turn of the event loop
       findClient: turn,
       findClientByApiClientId: () => undefined,

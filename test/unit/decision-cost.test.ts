@@ -54,6 +54,7 @@ suite('a decision that is made from memory', () => {
   };
   const answer = createDecisionHandler({
     authenticate: createAuthenticator({
+      hasImportedKeys: () => false,
       findClient: () => client,
       findClientByApiClientId: () => client,
       verifyToken: createTokenVerifier({

@@ -34,6 +34,7 @@ suite('a decision', () => {
   test('is "cannot tell" when the database cannot, for keys and for tokens', async () => {
     const away = () => Promise.reject(new Error('away'));
     const authenticate = createAuthenticator({
+      hasImportedKeys: () => false,
       findClient: away,
       findClientByApiClientId: away,
       verifyToken: () => ({
