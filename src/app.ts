@@ -3,6 +3,7 @@ import { performance } from 'node:perf_hooks';
 import { createTokenVerifier } from './auth/access-token.ts';
 import { createAuthenticator, type ClientRecord, type KeyRecord } from './auth/authenticator.ts';
 import { countDecisions } from './auth/decision-counts.ts';
+import { createDenials, type Denial } from './auth/denials.ts';
 import { createRateLimiter, limitDecisions } from './auth/rate-limit.ts';
 import { createPolicyCompiler, type CompilePolicy, type Policy } from './auth/policy.ts';
 import { firstClient, StoreUnavailable, type ClientStore } from './clients/client-store.ts';
@@ -16,7 +17,9 @@ import { createDecisionCache } from './http/decision-cache.ts';
 import { createDecisionHandler } from './http/decision-listener.ts';
 import { createDecisionServer } from './http/decision-server.ts';
 import { createHttpServer, listen, type ClosableServer, type Listener } from './http/listener.ts';
+import type { FindDenial } from './http/decision-routes.ts';
 import { createManagementApp } from './http/management-app.ts';
+import { createDenialReporter } from './http/report-denial.ts';
 import type { Logger } from './log.ts';
 import { aggregate, createCounts, createMetrics } from './metrics.ts';
 import { createIssuers } from './oidc/issuers.ts';
@@ -103,8 +106,11 @@ async function start(
   });
   opened.push(() => feed.stop());
 
+  const denials = createDenials();
+  const reportDenial = createDenialReporter({ log, denials, now });
   peers?.join((question) => {
     if (question.about === 'metrics') return registry.getMetricsAsJSON();
+    if (question.about === 'denial') return denials.find(question.requestId);
     onChange(question.id);
     return null;
   });
@@ -114,6 +120,12 @@ async function start(
     // it is stored, but whether every worker knows of it is not certain: that is not acknowledged
     if (peers && !(await peers.ask({ about: 'client', id })))
       throw new StoreUnavailable('the other workers have not been heard of');
+  };
+  const findDenial: FindDenial = async (requestId) => {
+    const known = denials.find(requestId);
+    if (known || !peers) return known;
+    const answers = (await peers.ask({ about: 'denial', requestId })) ?? [];
+    return (answers as (Denial | null)[]).find((answer) => answer !== null) ?? undefined;
   };
   const readMetrics = async () => {
     const others = peers ? await peers.ask({ about: 'metrics' }) : [];
@@ -202,11 +214,13 @@ async function start(
       declarations: createDeclarations(domain),
       store,
       examine: authenticator(() => undefined),
+      findDenial,
       now,
     },
     readinessChecks,
     describeIssuers,
     readMetrics,
+    reportDenial,
     log,
   });
 
@@ -235,6 +249,7 @@ async function start(
           authenticate: countDecisions(limited, counts.decisions),
           compilePolicy,
           log,
+          reportDenial,
           cacheUntil: decisionCache.cacheUntil,
         }),
         counts.server,

@@ -40,10 +40,18 @@ export class Problem extends Error {
   }
 }
 
+/**
+ * The `type` of a problem: the page that says what its reason means, on the same host (RFC 9457 3.1.1: a relative
+ * reference with the full path).
+ */
+export function typeOf(reason: string): string {
+  return `/v1/management/problems${reason && `/${reason}`}`;
+}
+
 /** The JSON body of a problem. */
 export function presentProblem({ status, reason, message, errors }: Problem, requestId: string): object {
   return {
-    type: 'about:blank',
+    type: typeOf(reason),
     title: STATUS_CODES[status] ?? 'Error',
     status,
     reason,

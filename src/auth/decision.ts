@@ -109,6 +109,8 @@ export type Decision =
     }
   | { readonly outcome: 'unavailable'; readonly reason: DenialReason; readonly cause: unknown };
 
+export type Denied = Exclude<Decision, Granted>;
+
 /** What may be logged of an access token that does not get through. */
 export interface TokenTrace {
   /** The issuer that it was verified for. */

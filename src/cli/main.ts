@@ -1,143 +1,92 @@
 #!/usr/bin/env node
-import { chmodSync, createReadStream, createWriteStream, mkdtempSync, rmSync } from 'node:fs';
-import { request } from 'node:http';
-import { dirname, join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import { Command } from 'commander';
-import { ConfigError, readConfig, type Config, type ListenAddress } from '../config.ts';
+import { Command, CommanderError, Option } from 'commander';
+import { ConfigError } from '../config.ts';
+import { CliError, exitCodes, type ExitCode } from './exit-codes.ts';
 
-// The commands import what they need by themselves: health is asked every few seconds.
+/** Of a command that is asked for every few seconds, and needs nothing of the others. */
+async function health(): Promise<void> {
+  const { askListener, configure } = await import('./connection.ts');
+  const { status, body } = await askListener(configure().managementListen, '/readyz');
+  say(body.trim());
+  if (status !== 200) process.exitCode = exitCodes.unavailable;
+}
 
-/** Milliseconds. */
-const healthPatience = 3_000;
+async function demoApp(): Promise<void> {
+  const { createHttpServer, listen } = await import('../http/listener.ts');
+  const { demoApp: answer } = await import('../local/demo-app.ts');
+  const app = await listen({ kind: 'tcp', host: '0.0.0.0', port: 8_000 }, createHttpServer(answer));
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(signal, () => void app.close().then(() => process.exit(0)));
+  }
+  say(`the demonstration application listens on ${app.address}`);
+}
 
-const program = new Command('apigw')
-  .description('The command line of the gateway. It reads the same environment as the gateway.')
-  .showHelpAfterError();
-
-program
-  .command('health')
-  .description('exit with 0 when the gateway can decide, else with 1 and the reason')
-  .action(async () => {
-    const { status, body } = await askReadiness(configure().managementListen);
-    say(body.trim());
-    if (status !== 200) process.exitCode = 1;
-  });
-
-program
-  .command('bootstrap-key')
-  .description("make an administrator's key that expires, and print it to this terminal")
-  .action(async () => {
-    const { createApiClients } = await import('../clients/api-clients.ts');
-    const { openStore } = await import('../store/open-store.ts');
-    const { databaseFile, bootstrapKeyLifetime } = configure();
-    const { database, store } = await openStore(databaseFile);
-    try {
-      const clients = createApiClients({
-        store,
-        now: Date.now,
-        onChange: () => undefined,
-        flushUses: () => Promise.resolve(),
-      });
-      process.stdout.write(`${await clients.bootstrap(bootstrapKeyLifetime)}\n`);
-    } finally {
-      await database.close();
-    }
-  });
-
-program
-  .command('backup')
-  .description('write a copy of the database, as it is now, to standard output; the gateway may run')
-  .action(async () => {
-    if (process.stdout.isTTY) throw new Error('A backup is no text. Send it to a file: apigw backup > apigw-backup.db');
-    const { backUp } = await import('../store/backup.ts');
-    await withTemporary(configure(), async (file, { databaseFile }) => {
-      await backUp(databaseFile, file);
-      await pipeline(createReadStream(file), process.stdout);
-    });
-  });
-
-program
-  .command('restore')
-  .description('put the copy on standard input in place of the database; the gateway must not run')
-  .action(async () => {
-    const { restore } = await import('../store/backup.ts');
-    await withTemporary(configure(), async (file, { databaseFile, managementListen }) => {
-      if (await isAnswered(managementListen)) throw new Error('The gateway is running. Stop it, then restore.');
-      await pipeline(process.stdin, createWriteStream(file, { mode: 0o600 }));
-      const { clients, kept } = await restore(file, databaseFile, new Date()).catch((error: unknown) => {
-        throw new Error(`This backup is not restored. ${(error as Error).message} Nothing has been changed.`, {
-          cause: error,
-        });
-      });
-      const before = kept === undefined ? '' : `; the one from before is ${kept}`;
-      say(`restored a database with ${clients} API clients${before}`);
-    });
-  });
-
-program
-  .command('demo-app')
-  .description('the demonstration application, on port 8000')
-  .action(async () => {
-    const { createHttpServer, listen } = await import('../http/listener.ts');
-    const { demoApp } = await import('../local/demo-app.ts');
-    const app = await listen({ kind: 'tcp', host: '0.0.0.0', port: 8_000 }, createHttpServer(demoApp));
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      process.once(signal, () => void app.close().then(() => process.exit(0)));
-    }
-    say(`the demonstration application listens on ${app.address}`);
-  });
-
-function configure(): Config {
-  // eslint-disable-next-line no-restricted-properties -- an entry point
-  return readConfig(process.env);
+async function createProgram(): Promise<Command> {
+  const program = new Command('apigw')
+    .description(
+      'The command line of the gateway. It works on the local database, which it finds as the gateway does, or with --server over the management API.',
+    )
+    .addOption(new Option('--output <format>', 'of results').choices(['table', 'json']).default('table'))
+    .option('--server <url>', 'https://host of a gateway, in place of the local database (APIGW_SERVER)')
+    .option(
+      '--key-file <file>',
+      "with --server: file with an administrator's key (APIGW_KEY_FILE, or the key in APIGW_KEY)",
+    )
+    .option('--ca-file <file>', 'with --server: certificates of authorities to trust (APIGW_CA_FILE)')
+    .option('--insecure', 'with --server: whatever its certificate')
+    .showHelpAfterError('(apigw --help)')
+    .showSuggestionAfterError()
+    .exitOverride();
+  program.command('health').description('whether the gateway here can decide, and why not').action(health);
+  program.command('demo-app').description('the demonstration application, on port 8000').action(demoApp);
+  if (['health', 'demo-app'].includes(process.argv[2] ?? '')) return program;
+  const [clients, keys, audit, explain, declarations, database, checkConfig, doctor, completion] = await Promise.all([
+    import('./commands/clients.ts'),
+    import('./commands/keys.ts'),
+    import('./commands/audit.ts'),
+    import('./commands/explain.ts'),
+    import('./commands/declarations.ts'),
+    import('./commands/database.ts'),
+    import('./commands/check-config.ts'),
+    import('./commands/doctor.ts'),
+    import('./commands/completion.ts'),
+  ]);
+  clients.addClients(program);
+  keys.addKeys(program);
+  audit.addAudit(program);
+  explain.addExplain(program);
+  declarations.addDeclarations(program);
+  database.addDatabase(program);
+  checkConfig.addCheckConfig(program);
+  doctor.addDoctor(program);
+  completion.addCompletion(program);
+  return program;
 }
 
 function say(message: string): void {
   process.stderr.write(`${message}\n`);
 }
 
-/** Gives a file name beside the database, where there is room for a copy, and removes the file afterwards. */
-async function withTemporary(config: Config, work: (file: string, config: Config) => Promise<void>): Promise<void> {
-  const folder = mkdtempSync(join(dirname(config.databaseFile), '.copy-'));
-  chmodSync(folder, 0o700);
-  try {
-    await work(join(folder, 'apigw.db'), config);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+function exitCodeOf(error: unknown): ExitCode {
+  if (error instanceof CliError) return error.exitCode;
+  if (error instanceof ConfigError) return exitCodes.settings;
+  return exitCodes.failed;
 }
 
-function askReadiness(address: ListenAddress): Promise<{ status: number; body: string }> {
-  const target = address.kind === 'unix' ? { socketPath: address.path } : { host: address.host, port: address.port };
-  return new Promise((resolve, reject) => {
-    const call = request({ ...target, path: '/readyz', agent: false, timeout: healthPatience }, (response) => {
-      let body = '';
-      response.on('data', (chunk: Buffer) => (body += chunk.toString()));
-      response.on('error', reject);
-      response.on('end', () => {
-        resolve({ status: response.statusCode ?? 0, body });
-      });
-    });
-    call.on('timeout', () => call.destroy(new Error(`no answer within ${healthPatience / 1000} s`)));
-    call.on('error', (error) => {
-      reject(new Error(`The gateway does not answer: ${error.message}`, { cause: error }));
-    });
-    call.end();
-  });
-}
-
-async function isAnswered(address: ListenAddress): Promise<boolean> {
-  return askReadiness(address).then(
-    () => true,
-    () => false,
-  );
-}
-
+// a reader that has seen enough, such as head
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(exitCodes.done);
+  throw error;
+});
 try {
-  await program.parseAsync();
+  await (await createProgram()).parseAsync();
 } catch (error) {
-  const problems = error instanceof ConfigError ? error.problems : [(error as Error).message];
-  for (const problem of problems) say(`apigw: ${problem}`);
-  process.exitCode = 1;
+  if (error instanceof CommanderError) {
+    // what it has to say is said
+    process.exitCode = error.exitCode === 0 ? exitCodes.done : exitCodes.usage;
+  } else {
+    const problems = error instanceof ConfigError ? error.problems : [(error as Error).message];
+    for (const problem of problems) say(`apigw: ${problem}`);
+    process.exitCode = exitCodeOf(error);
+  }
 }

@@ -49,6 +49,7 @@ export interface ClientQuery {
   readonly after: { readonly value: string | number; readonly id: number } | undefined;
   /** Part of the name; upper and lower case of A to Z are the same. */
   readonly name?: string | undefined;
+  readonly apiClientId?: string | undefined;
   readonly tag?: string | undefined;
   readonly isAdmin?: boolean | undefined;
   readonly state?: 'enabled' | 'disabled' | 'expired' | undefined;

@@ -78,6 +78,7 @@ export function createApiClientRoutes({ clients, keys, now }: ApiClientRoutesOpt
       isDescending: sort.isDescending,
       after,
       name: query.name,
+      apiClientId: query.api_client_id,
       tag: query.tag,
       isAdmin: query.is_admin,
       state: query.state,

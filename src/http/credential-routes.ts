@@ -2,6 +2,7 @@ import Router from '@koa/router';
 import { digestSecret, isSameDigest, parseApiKey, type ApiKeyCredential } from '../auth/api-key.ts';
 import type { Authenticate } from '../auth/authenticator.ts';
 import { denialDetails, type Decision } from '../auth/decision.ts';
+import { findingOf } from '../auth/findings.ts';
 import type { Policy } from '../auth/policy.ts';
 import { toTime } from '../clients/api-client.ts';
 import type { ApiClients } from '../clients/api-clients.ts';
@@ -9,6 +10,7 @@ import type { ApiKeys } from '../clients/api-keys.ts';
 import type { ClientWithKeys } from '../clients/client-store.ts';
 import type { Logger } from '../log.ts';
 import { Problem } from '../problem.ts';
+import { reasons } from '../reasons.ts';
 import { readJsonBody } from './json-body.ts';
 import type { ManagementState } from './management-app.ts';
 import { presentClient, presentKey } from './present-client.ts';
@@ -37,16 +39,21 @@ export function createIntrospectionRoute(options: IntrospectionOptions): Router<
     const clientAddress = address ?? context.state.clientAddress;
     const authorization = toAuthorization(token);
     const apiKey = toApiKey(token);
-    const decision = await authenticate(policyOf(context.req.rawHeaders), { authorization, clientAddress });
+    const policy = policyOf(context.req.rawHeaders);
+    const decision = await authenticate(policy, { authorization, clientAddress });
     const client = apiKey ? await findById(apiKey.clientId) : await findClientOf(decision);
     const digest = apiKey && digestSecret(apiKey.secret);
     const key = digest && client?.keys.find((one) => isSameDigest(one.digest, digest));
     const isActive = decision.outcome === 'granted';
+    const finding = isActive ? undefined : findingOf(decision.reason, policy, { authorization, clientAddress }, now());
     context.body = {
       active: isActive,
       type: apiKey ? 'api_key' : 'access_token',
       reason: isActive ? null : decision.reason,
       detail: isActive ? null : explain(decision.reason, apiKey, client, clientAddress),
+      expected: finding?.expected ?? null,
+      seen: finding?.seen ?? null,
+      remedy: isActive ? null : reasons[decision.reason].remedy,
       address: clientAddress || null,
       expires_at: isActive ? toTime(decision.expiresAt) : null,
       client: client ? presentClient(client, now()) : null,
@@ -84,7 +91,8 @@ export function createLeakRoute(keys: Pick<ApiKeys, 'reportLeak'>, log: Logger):
       );
     }
     const { requestId, clientAddress } = context.state;
-    const isRevoked = await keys.reportLeak(credential, { clientId: null, requestId }, clientAddress);
+    const actor = { clientId: null, requestId, ...(clientAddress && { address: clientAddress }) };
+    const isRevoked = await keys.reportLeak(credential, actor, clientAddress);
     if (!isRevoked) throw new Problem(404, 'unknown_key', 'There is no such API key.');
     log.warn(
       { client_id: Number(credential.clientId), request_id: requestId, address: clientAddress },

@@ -4,8 +4,8 @@ import type { Decision, Granted } from '../auth/decision.ts';
 import { challengeOf, scopeChallengeOf, tokenErrorOf } from '../auth/challenge.ts';
 import type { CompilePolicy, Policy } from '../auth/policy.ts';
 import type { Logger } from '../log.ts';
+import type { ReportDenial } from './report-denial.ts';
 import type { AnswerDecision } from './decision-server.ts';
-import { logDenial } from './log-denial.ts';
 import { replacementHeaders } from './replacement-headers.ts';
 import type { RequestHead } from './request-head.ts';
 import { readPolicy } from './request-headers.ts';
@@ -14,6 +14,7 @@ export interface DecisionListenerOptions {
   readonly authenticate: Authenticate;
   readonly compilePolicy: CompilePolicy;
   readonly log: Logger;
+  readonly reportDenial: ReportDenial;
   /** Until when nginx may keep a grant, in seconds since the epoch; 0 for not at all. Called when nginx could keep it. */
   readonly cacheUntil?: (granted: Granted) => number;
 }
@@ -23,13 +24,14 @@ export interface DecisionListenerOptions {
  * would cost nginx the connection. It knows one path and no exemptions.
  */
 export function createDecisionHandler(options: DecisionListenerOptions): AnswerDecision {
-  const { authenticate, compilePolicy, log, cacheUntil = () => 0 } = options;
+  const { authenticate, compilePolicy, log, reportDenial, cacheUntil = () => 0 } = options;
   const findPolicy = rememberPolicies(compilePolicy);
 
-  function answerTo(decision: Decision, policy: Policy, { requestId, hasCache }: RequestHead): string {
-    const text = answer(decision, policy, requestId, log);
+  function answerTo(decision: Decision, policy: Policy, request: RequestHead): string {
+    if (decision.outcome !== 'granted') reportDenial(decision, policy, request);
+    const text = answer(decision, policy);
     // in the tick of the answer: a change that comes later withdraws what is promised here
-    return hasCache ? text.replace('\r\n', `\r\nX-Accel-Expires: ${expiryOf(decision)}\r\n`) : text;
+    return request.hasCache ? text.replace('\r\n', `\r\nX-Accel-Expires: ${expiryOf(decision)}\r\n`) : text;
   }
 
   /** A point in time, not a span: an answer that nginx reads late is not kept for longer. */
@@ -75,9 +77,8 @@ function rememberPolicies(compilePolicy: CompilePolicy): (policyLines: string) =
   };
 }
 
-function answer(decision: Decision, policy: Policy, requestId: string, log: Logger): string {
+function answer(decision: Decision, policy: Policy): string {
   if (decision.outcome === 'granted') return grantedMessage(decision);
-  logDenial(decision, requestId, log);
   const { outcome, reason } = decision;
   switch (outcome) {
     case 'unauthenticated': {

@@ -10,6 +10,7 @@ import { Problem } from '../problem.ts';
 import { createApiClientRoutes } from './api-client-routes.ts';
 import { createAuditRoutes } from './audit-routes.ts';
 import { createIntrospectionRoute } from './credential-routes.ts';
+import { createDecisionRoutes, type FindDenial } from './decision-routes.ts';
 import { createDeclarationRoutes } from './declaration-routes.ts';
 import type { ManagementState } from './management-app.ts';
 
@@ -20,13 +21,14 @@ export interface ManagementApiOptions {
   readonly store: Pick<ClientStore, 'recordEvent' | 'listEvents'>;
   /** Says what a credential is, and leaves no trace of a use. */
   readonly examine: Authenticate;
+  readonly findDenial: FindDenial;
   readonly now: () => number;
 }
 
 /** The resources below `/v1/management`, for callers that are known to be administrators. */
 export function useManagementApi(
   app: Koa<ManagementState>,
-  { clients, keys, declarations, store, examine, now }: ManagementApiOptions,
+  { clients, keys, declarations, store, examine, findDenial, now }: ManagementApiOptions,
   policyOf: (rawHeaders: readonly string[]) => Policy,
 ): void {
   app.use(refuseUnknown);
@@ -35,6 +37,7 @@ export function useManagementApi(
     createApiClientRoutes({ clients, keys, now }),
     createDeclarationRoutes(declarations),
     createAuditRoutes(store),
+    createDecisionRoutes(findDenial),
   ]) {
     app.use(router.allowedMethods());
     app.use(router.routes());

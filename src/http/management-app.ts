@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import Router from '@koa/router';
+import Router, { type RouterContext } from '@koa/router';
 import Koa, { type Middleware, type Next, type ParameterizedContext } from 'koa';
 import type { Authenticate } from '../auth/authenticator.ts';
 import { denialDetails, publicReasons, type Principal } from '../auth/decision.ts';
@@ -10,8 +10,10 @@ import { StoreUnavailable, type ClientStore } from '../clients/client-store.ts';
 import { redact, type Logger } from '../log.ts';
 import { presentProblem, Problem } from '../problem.ts';
 import { createLeakRoute } from './credential-routes.ts';
-import { logDenial } from './log-denial.ts';
+import type { FindDenial } from './decision-routes.ts';
 import { useManagementApi, type ManagementApiOptions } from './management-api.ts';
+import { createProblemPages } from './problem-pages.ts';
+import type { ReportDenial } from './report-denial.ts';
 import { replacementHeaders } from './replacement-headers.ts';
 import { readGatewayHeaders, readPolicy } from './request-headers.ts';
 
@@ -48,6 +50,7 @@ export interface ManagementAppOptions {
   readonly readinessChecks: Readonly<Record<string, ReadinessCheck>>;
   readonly describeIssuers: DescribeIssuers;
   readonly readMetrics: ReadMetrics;
+  readonly reportDenial: ReportDenial;
   readonly log: Logger;
 }
 
@@ -56,8 +59,8 @@ export interface ManagementAppOptions {
  * no identity header, so it is as safe without nginx in front as with it.
  */
 export function createManagementApp(options: ManagementAppOptions): Koa<ManagementState> {
-  const { authenticate, isBehindNginx, compilePolicy, api, readinessChecks, describeIssuers, readMetrics, log } =
-    options;
+  const { authenticate, isBehindNginx, compilePolicy, api, reportDenial, log } = options;
+  const { readinessChecks, describeIssuers, readMetrics } = options;
   const policyOf = (rawHeaders: readonly string[]) =>
     compilePolicy(readPolicy(readGatewayHeaders(rawHeaders).policyLines));
   const health = new Router<ManagementState>();
@@ -67,11 +70,13 @@ export function createManagementApp(options: ManagementAppOptions): Koa<Manageme
     ready(readinessChecks, (rawHeaders) => describeIssuers(policyOf(rawHeaders))),
   );
   health.get('/metrics', metrics(readMetrics));
+  health.get('/denials/:requestId', denial(api.findDenial));
 
   const app = createApp(isBehindNginx, log);
   app.use(health.routes());
+  app.use(createProblemPages().routes());
   app.use(createLeakRoute(api.keys, log).routes());
-  app.use(authenticateCaller(authenticate, policyOf, log));
+  app.use(authenticateCaller(authenticate, policyOf, reportDenial));
   app.use(audit(api.store, api.now, log));
   app.use(requireAdmin);
   useManagementApi(app, api, policyOf);
@@ -95,7 +100,7 @@ export function createOperatorApp({ operator, api, compilePolicy, log }: Operato
     context.state.actor = { clientId: null, requestId: context.state.requestId, name: operator };
     await next();
   });
-  app.use(audit(api.store, api.now, log));
+  // changes leave their events; who reads has the file before him
   useManagementApi(app, api, (rawHeaders) => compilePolicy(readPolicy(readGatewayHeaders(rawHeaders).policyLines)));
   return app;
 }
@@ -205,21 +210,31 @@ function metrics(read: ReadMetrics): Middleware<ManagementState> {
   };
 }
 
+/** The same; for the command line on this machine, which knows no credential. */
+function denial(find: FindDenial): Middleware<ManagementState, RouterContext> {
+  return async (context) => {
+    context.state.isProbe = true;
+    const found = await find(context.params['requestId'] ?? '');
+    if (!found) throw new Problem(404, 'unknown_decision', 'The gateway remembers no refusal with this request id.');
+    context.body = found;
+  };
+}
+
 function authenticateCaller(
   authenticate: Authenticate,
   policyOf: (rawHeaders: readonly string[]) => Policy,
-  log: Logger,
+  reportDenial: ReportDenial,
 ): Middleware<ManagementState> {
   return async (context, next) => {
     const policy = policyOf(context.req.rawHeaders);
     const { authorization } = readGatewayHeaders(context.req.rawHeaders);
-    const decision = await authenticate(policy, { authorization, clientAddress: context.state.clientAddress });
+    const { requestId, clientAddress } = context.state;
+    const decision = await authenticate(policy, { authorization, clientAddress });
     if (decision.outcome === 'granted') {
       const { principal } = decision;
       context.state.principal = principal;
       context.state.areTokensAccepted = policy.tokens !== undefined;
-      const { requestId, clientAddress: address } = context.state;
-      context.state.actor = { clientId: principal.id, requestId, ...(address && { address }) };
+      context.state.actor = { clientId: principal.id, requestId, ...(clientAddress && { address: clientAddress }) };
       // for nginx's access log; nginx hides them from the caller
       context.set({
         'X-Client-Id': principal.clientId,
@@ -230,7 +245,7 @@ function authenticateCaller(
       await next();
       return;
     }
-    logDenial(decision, context.state.requestId, log);
+    reportDenial(decision, policy, { authorization, clientAddress, requestId });
     const { reason } = decision;
     const detail = denialDetails[reason];
     const hidden = publicReasons[reason];

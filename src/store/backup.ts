@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { copyFile, link, open, rename, rm } from 'node:fs/promises';
 import { firstClient } from '../clients/client-store.ts';
 import { withoutStatement } from './client-store.ts';
+import { latestVersion } from './migrations.ts';
 import { isOurs, openStore } from './open-store.ts';
 import { openSqlite } from './sqlite.ts';
 
@@ -15,6 +16,23 @@ export async function backUp(file: string, to: string): Promise<void> {
   const database = await openSqlite(file);
   try {
     await database.write.raw('vacuum into ?', [to]);
+  } finally {
+    await database.close();
+  }
+}
+
+/**
+ * The version of the schema, and the one that this program brings a database to. Changes nothing.
+ *
+ * @throws {Error} when it is no database of this program
+ */
+export async function inspectDatabase(file: string): Promise<{ readonly version: number; readonly latest: number }> {
+  const database = await openSqlite(file);
+  try {
+    if (!(await database.read.schema.hasTable('schema_version')))
+      throw new Error(`${file} is not a database of this program.`);
+    const row = await database.read<{ version: number }>('schema_version').first('version');
+    return { version: row?.version ?? 0, latest: latestVersion };
   } finally {
     await database.close();
   }

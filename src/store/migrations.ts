@@ -102,6 +102,8 @@ const migrations: readonly Migration[] = [
   },
 ];
 
+export const latestVersion = migrations.length;
+
 /**
  * Brings the schema to this program's version, in one transaction: a start that is killed half-way leaves the
  * database as it was, and of several starts at once one migrates while the others wait.

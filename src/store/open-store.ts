@@ -1,6 +1,7 @@
+import { chmodSync, existsSync, renameSync } from 'node:fs';
 import type { ClientStore } from '../clients/client-store.ts';
 import { createClientStore, withoutStatement } from './client-store.ts';
-import { migrate } from './migrations.ts';
+import { latestVersion, migrate } from './migrations.ts';
 import { openSqlite, type Database } from './sqlite.ts';
 
 /**
@@ -11,12 +12,30 @@ import { openSqlite, type Database } from './sqlite.ts';
 export async function openStore(file: string): Promise<{ readonly database: Database; readonly store: ClientStore }> {
   const database = await openSqlite(file);
   try {
+    await keepCopyBefore(database, file);
     await migrate(database.write);
   } catch (error) {
     await database.close();
     throw new Error(`The database ${file} cannot be used. ${withoutStatement(error as Error)}`, { cause: error });
   }
   return { database, store: createClientStore(database) };
+}
+
+/**
+ * The way back from an upgrade: a database of an older schema is copied beside itself, once for each version.
+ *
+ * @throws {Error} when there is no room; nothing has been upgraded then
+ */
+async function keepCopyBefore({ read, write }: Database, file: string): Promise<void> {
+  if (!(await read.schema.hasTable('schema_version'))) return;
+  const row = await read<{ version: number }>('schema_version').first('version');
+  const version = row?.version ?? 0;
+  const copy = `${file}.schema-${version}`;
+  if (version < 1 || version >= latestVersion || existsSync(copy)) return;
+  const partial = `${copy}.${process.pid}`;
+  await write.raw('vacuum into ?', [partial]);
+  chmodSync(partial, 0o600);
+  renameSync(partial, copy);
 }
 
 /** Whether the file is a database that this program, of this version or another, has made. */

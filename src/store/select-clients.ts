@@ -4,7 +4,8 @@ import type { ClientRow } from './client-rows.ts';
 
 /** The rows of a list, in its order. */
 export function selectClients(database: Knex, query: ClientQuery): PromiseLike<ClientRow[]> {
-  const { limit, sort, isDescending, after, name, tag, isAdmin, state, unusedSince, isUsingReplacedKey, now } = query;
+  const { limit, sort, isDescending, after, name, apiClientId, tag, isAdmin, state, unusedSince } = query;
+  const { isUsingReplacedKey, now } = query;
   const direction = isDescending ? 'desc' : 'asc';
   const beyond = isDescending ? '<' : '>';
   const found = database<ClientRow>('api_clients as client').orderBy(sort, direction).limit(limit);
@@ -12,6 +13,7 @@ export function selectClients(database: Knex, query: ClientQuery): PromiseLike<C
   if (after && sort === 'id') void found.where('id', beyond, after.id);
   else if (after) void found.whereRaw(`(??, id) ${beyond} (?, ?)`, [sort, after.value, after.id]);
   if (name !== undefined) void found.whereRaw("name like ? escape '\\'", [`%${name.replace(/[\\%_]/g, '\\$&')}%`]);
+  if (apiClientId !== undefined) void found.where('api_client_id', apiClientId);
   if (tag !== undefined) void found.whereRaw('exists (select 1 from json_each(client.tags) where value = ?)', [tag]);
   if (isAdmin !== undefined) void found.where('is_admin', isAdmin);
   const hasExpired = '(expires_at is not null and expires_at <= ?)';

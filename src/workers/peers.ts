@@ -1,5 +1,5 @@
 /** What a worker asks all others. */
-export type Question = ForgetClient | SayMetrics;
+export type Question = ForgetClient | SayMetrics | SayDenial;
 
 /** It has changed: forget what is known of it. */
 interface ForgetClient {
@@ -9,6 +9,12 @@ interface ForgetClient {
 
 interface SayMetrics {
   readonly about: 'metrics';
+}
+
+/** Whether it remembers a refusal. */
+interface SayDenial {
+  readonly about: 'denial';
+  readonly requestId: string;
 }
 
 /** The other workers of this gateway. */

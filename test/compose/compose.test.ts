@@ -109,7 +109,7 @@ suite('docker compose', () => {
   });
 
   test('a first key can be had without a log: a command prints it', async () => {
-    const printed = await project.must('exec', '-T', 'gateway', 'apigw', 'bootstrap-key');
+    const printed = await project.must('exec', '-T', 'gateway', 'apigw', 'bootstrap');
     assert.match(printed, /^\d+\.[A-Za-z0-9]{64}\n$/);
     assert.equal(await answers(project, '/', printed.trim()), 200);
     for (const service of ['gateway', 'proxy', 'app']) expectNoCredential(await project.logs(service), service);
@@ -264,7 +264,7 @@ suite('docker compose', () => {
         APIGW_HTTP_PORT: String(project.httpPort),
       });
       assert.equal(code, 0, `${command}: ${stderr}`);
-      if (command.includes('bootstrap-key')) assert.equal(await answers(project, '/', stdout.trim()), 200);
+      if (command.includes('bootstrap')) assert.equal(await answers(project, '/', stdout.trim()), 200);
       if (command.includes('reload')) assert.match(stdout, /The configuration is in use/);
       if (command.includes('apigw backup')) {
         lost = (await project.manage('POST', key, '', { json: { name: 'lost' } })).json['token'] as string;

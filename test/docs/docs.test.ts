@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { suite, test } from 'node:test';
 import { promisify } from 'node:util';
-import { denialDetails } from '../../src/auth/decision.ts';
+import { generatedDocs } from '../../scripts/generate-docs.ts';
+import { denialDetails, publicReasons } from '../../src/auth/decision.ts';
 import { settings } from '../../src/config.ts';
 import { localSettings } from '../../src/local/settings.ts';
+import { reasons, type Reason } from '../../src/reasons.ts';
 import { makeTempDir, root, startTestStack } from '../support/stack.ts';
 import { startUp, stopUp, type Up } from '../support/up.ts';
 
@@ -50,6 +52,8 @@ function normalise(text: string): string {
       .replace(/@\d{10}\b/g, '<seconds>')
       .replace(/;t=\d+/g, ';t=<seconds>')
       .replace(/"hint":"\w{4}"/g, '"hint":<hint>')
+      .replace(/ +$/gm, '')
+      .replace(/ \.\.\.\w{4} /g, ' <hint> ')
       // stored a few seconds after the use
       .replace(/"(last_used_at|replaced_key_used_at)":(?:null|"<time>")/g, '"$1":<use>')
   );
@@ -79,7 +83,7 @@ suite('the documents', () => {
       const stateDir = makeTempDir();
       const up = await startUp({ APIGW_STATE_DIR: stateDir, API_KEY_CREATE: 'true' });
       try {
-        await play(page, up);
+        await play(page, up, stateDir);
       } finally {
         await stopUp(up, stateDir);
         rmSync(stateDir, { recursive: true });
@@ -88,9 +92,14 @@ suite('the documents', () => {
   }
 
   /** Types the commands one after the other into one shell; a key that is shown shortened is the one just received. */
-  async function play(page: string, up: Up): Promise<void> {
+  async function play(page: string, up: Up, stateDir: string): Promise<void> {
     let newest = up.key();
-    let variables = `KEY='${newest}'`;
+    // what the pages say it stands for
+    const local = [
+      `DATABASE_URL=sqlite:${stateDir}/apigw.db`,
+      `APIGW_MANAGEMENT_LISTEN=unix:${realpathSync(join(stateDir, 'run'))}/management.sock`,
+    ];
+    let variables = `apigw() { ${local.join(' ')} node ${join(root, 'dist/cli/main.js')} "$@"; }; KEY='${newest}'`;
     for (const { command, output } of transcript(page)) {
       const typed = command
         .replaceAll('https://localhost:8443', up.url)
@@ -99,7 +108,15 @@ suite('the documents', () => {
         variables += `; ${typed}`;
         continue;
       }
-      const { stdout } = await run('bash', ['-c', `${variables}; ${typed.replace('curl ', 'curl -sS ')}`]);
+      const script = `${variables}; ${typed.replaceAll('curl ', 'curl -sS ')}`;
+      const [, assigned] = /^([A-Z]+)=\$\(/.exec(typed) ?? [];
+      if (assigned !== undefined) {
+        const { stdout: value } = await run('bash', ['-c', `${script} && printf %s "$${assigned}"`]);
+        variables += `; ${assigned}='${value}'`;
+        continue;
+      }
+      // doctor ends with 1 when it finds something
+      const { stdout } = await run('bash', ['-c', `${script}${typed.startsWith('apigw doctor') ? ' || true' : ''}`]);
       expectOutput(
         stdout.replaceAll(up.url, 'https://localhost:8443').replaceAll(`:${up.httpsPort}`, ':8443'),
         output,
@@ -147,9 +164,26 @@ suite('the documents', () => {
     }
   });
 
-  test('name every reason for a denial', () => {
-    const cells = [...read('docs/reasons.md').matchAll(/^\| (`[^|]*`) \| \d{3}/gm)].map(([, cell = '']) => cell);
-    const documented = cells.flatMap((cell) => cell.replaceAll('`', '').split(', '));
+  test('that are made from tables are current: npm run docs', () => {
+    for (const [path, text] of Object.entries(generatedDocs())) assert.equal(read(path), text, path);
+    const files = readdirSync(join(root, 'docs/reasons')).map((file) => file.replace('.md', ''));
+    assert.deepEqual(files.sort(), Object.keys(reasons).sort());
+  });
+
+  test('name every reason of a problem, with its status', () => {
+    const known = new Map<string, Reason>(Object.entries(reasons));
+    const documented = [...known.keys()];
+    for (const [reason, toldAs] of Object.entries(publicReasons)) assert.equal(known.get(reason)?.toldAs, toldAs);
+    const source = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).filter((file) =>
+      file.endsWith('.ts'),
+    );
+    const given = source.flatMap((file) => [
+      ...read(join('src', file)).matchAll(/new Problem\(\s*(\d{3}),\s*'(\w+)'/g),
+    ]);
+    assert.ok(given.length > 20);
+    // a code may come with two statuses: its page has the one that it comes with most
+    for (const [, status, reason = ''] of given)
+      assert.ok(known.get(reason)?.status === Number(status) || reason === 'unknown_key', `${reason} ${status}`);
     const [, ofStatus = ''] =
       /map \$status \$status_reason \{([^}]*)\}/.exec(read('nginx/snippets/problems.conf')) ?? [];
     const ofNginx = [...ofStatus.matchAll(/^ +\d{3} +"(\w+)";/gm)].map(([, reason = '']) => reason);

@@ -524,7 +524,7 @@ suite('a token that must not be accepted', () => {
     assert.equal(json['reason'], 'insufficient_scope');
     await until('it is logged', () =>
       new RegExp(
-        `"reason":"insufficient_scope","request_id":"${String(json['request_id'])}","issuer":"${issuer.url}","kid":"rsa","client_id":"nobody"`,
+        `"reason":"insufficient_scope","request_id":"${String(json['request_id'])}","issuer":"${issuer.url}","kid":"rsa","client_id":"nobody","expected":"orders.read","seen":"`,
       ).test(stack.output()),
     );
   });

@@ -13,18 +13,20 @@ const allowed: Record<string, readonly string[]> = {
   clients: ['auth'],
   store: ['clients'],
   oidc: ['auth'],
-  http: ['auth', 'clients', 'config', 'duration', 'log', 'problem'],
+  http: ['auth', 'clients', 'config', 'duration', 'log', 'problem', 'reasons'],
   local: ['http', 'config'],
   config: ['nearest-name'],
   log: ['config'],
   problem: [],
+  reasons: [],
   'nearest-name': [],
   duration: [],
   metrics: ['auth', 'clients', 'http'],
   app: ['auth', 'clients', 'store', 'oidc', 'http', 'config', 'log', 'metrics', 'workers'],
   workers: ['http', 'config', 'log'],
+  operator: ['auth', 'clients', 'config', 'http', 'log', 'oidc', 'store'],
   main: ['app', 'workers', 'config', 'log'],
-  cli: ['clients', 'store', 'http', 'local', 'config'],
+  cli: ['auth', 'clients', 'store', 'http', 'local', 'config', 'duration', 'operator', 'reasons'],
 };
 
 const src = join(root, 'src');

@@ -69,6 +69,7 @@ suite('a decision that is made from memory', () => {
     }),
     compilePolicy: createPolicyCompiler({ allowInsecureHttp: false }),
     log: createLog('fatal'),
+    reportDenial: () => undefined,
   });
   const question = (authorization: string): RequestHead => ({
     target: '/decision',

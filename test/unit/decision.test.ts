@@ -23,7 +23,9 @@ suite('a decision', () => {
       () => Promise.reject(new Error('a fault')),
     ];
     for (const authenticate of faults) {
-      const server = createDecisionServer(createDecisionHandler({ authenticate, compilePolicy, log }));
+      const server = createDecisionServer(
+        createDecisionHandler({ authenticate, compilePolicy, log, reportDenial: () => undefined }),
+      );
       const { address, close } = await listen({ kind: 'tcp', host: '127.0.0.1', port: 0 }, server);
       const response = await fetch(`http://${address}/decision`);
       assert.deepEqual([response.status, await response.text()], [503, '']);

@@ -1,0 +1,95 @@
+import type { Command } from 'commander';
+import { withApi, readText, toAuthorization } from '../connection.ts';
+import { CliError, exitCodes } from '../exit-codes.ts';
+import type { Api } from '../api.ts';
+import type { Output } from '../output.ts';
+import { policyHeadersOf } from '../server-settings.ts';
+import { probe } from '../probe.ts';
+
+interface Explained {
+  readonly reason: string | null;
+  readonly meaning?: string;
+  readonly detail?: string | null;
+  readonly expected: string | null;
+  readonly seen: string | null;
+  readonly remedy: string | null;
+}
+
+interface Options {
+  readonly address?: string;
+  readonly conf?: string;
+  readonly host?: string;
+  readonly header?: string[];
+}
+
+const requestId = /^[0-9a-f]{32}$|^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+export function addExplain(program: Command): void {
+  program
+    .command('explain')
+    .description(
+      'why a request was refused, a request would be, or a credential is: what was expected and seen, what to do',
+    )
+    .argument('<subject>', 'a request id; a URL, which is asked for; or a file with a credential, - for standard input')
+    .option('--address <address>', 'of a credential: as if it came from there')
+    .option('--conf <file>', 'of a credential, without --server: decide by the settings of this default.conf')
+    .option('--host <name>', 'of a credential, with --conf: by the settings of this server')
+    .option('--header <header...>', 'of a URL: send this header')
+    .action(async (subject: string, options: Options, command: Command) => {
+      if (/^https?:\/\//.test(subject)) {
+        await explainRequest(subject, options, command);
+        return;
+      }
+      await withApi(command, async (api, output) => {
+        if (requestId.test(subject)) await explainDecision(api, subject, output);
+        else await explainCredential(api, readText(subject).trim(), options, output);
+      });
+    });
+}
+
+async function explainDecision(api: Api, id: string, output: Output): Promise<void> {
+  show(await api.call<Explained>('GET', `/v1/management/decisions/${id}`), output);
+}
+
+async function explainCredential(api: Api, credential: string, options: Options, output: Output): Promise<void> {
+  if (credential === '') throw new CliError('There is no credential in it.', exitCodes.usage);
+  const headers = options.conf === undefined ? {} : policyHeadersOf(readText(options.conf), options.host);
+  const body = { token: toAuthorization(credential), address: options.address };
+  const found = await api.call<Explained & { active: boolean }>('POST', '/v1/management/introspect', { body, headers });
+  show(found, output);
+  if (!found.active) process.exitCode = exitCodes.failed;
+}
+
+/** Sends the request, and looks up what the gateway remembers of it. */
+async function explainRequest(url: string, { header = [] }: Options, command: Command): Promise<void> {
+  const { status, headers, body } = await probe(url, { headers: toHeaders(header) });
+  const [id] = [headers['x-request-id']].flat();
+  const problem = /^application\/problem\+json/.test(headers['content-type'] ?? '') ? body : '';
+  await withApi(command, async (api, output) => {
+    output.note(`${url} answers ${status}${id === undefined ? '' : `, request ${id}`}`);
+    if (problem === '') {
+      const by = id === undefined ? 'something that is not this gateway' : 'the application';
+      output.line(`The answer is from ${by}: this gateway has refused nothing.`);
+      return;
+    }
+    process.exitCode = exitCodes.failed;
+    const shown = JSON.parse(problem) as Explained;
+    const known = await api.call<Explained>('GET', `/v1/management/decisions/${id ?? ''}`).catch(() => undefined);
+    show(known ?? shown, output);
+  });
+}
+
+function toHeaders(lines: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    lines.map((line) => {
+      const [, name, value] = /^([!#$%&'*+.^_`|~\w-]+): *(.*)$/.exec(line) ?? [];
+      if (name === undefined || value === undefined)
+        throw new CliError(`--header ${JSON.stringify(line)} is none; allowed: 'Name: value'.`, exitCodes.usage);
+      return [name, value];
+    }),
+  );
+}
+
+function show(explained: Explained, output: Output): void {
+  output.fields(explained);
+}

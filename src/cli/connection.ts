@@ -1,0 +1,145 @@
+import { readFileSync } from 'node:fs';
+import { request } from 'node:http';
+import type { Command } from 'commander';
+import type { Denial } from '../auth/denials.ts';
+import { ConfigError, readConfig, type Config, type ListenAddress } from '../config.ts';
+import { localSettings } from '../local/settings.ts';
+import { openOperatorApi } from '../operator.ts';
+import { createApi, type Api, type Target } from './api.ts';
+import { CliError, exitCodes } from './exit-codes.ts';
+import { createOutput, type Format, type Output } from './output.ts';
+
+/** Options of every command. */
+export interface GlobalOptions {
+  readonly output: Format;
+  readonly server?: string;
+  readonly keyFile?: string;
+  readonly caFile?: string;
+  /** False with --insecure. */
+  readonly insecure?: boolean;
+}
+
+/** The command line's own variables; the gateway knows nothing of them. */
+export const cliSettings = ['APIGW_SERVER', 'APIGW_KEY', 'APIGW_KEY_FILE', 'APIGW_CA_FILE'] as const;
+
+// eslint-disable-next-line no-restricted-properties -- an entry point
+const env = process.env;
+
+/** @throws {ConfigError} */
+export function configure(): Config {
+  return readConfig(env, [...cliSettings, ...localSettings]);
+}
+
+export function outputOf(command: Command): Output {
+  return createOutput(command.optsWithGlobals<GlobalOptions>().output);
+}
+
+/**
+ * Runs the work against the API of a server (`--server`), or against the local database.
+ *
+ * @throws {CliError}
+ * @throws {ConfigError}
+ */
+export async function withApi(command: Command, work: (api: Api, output: Output) => Promise<void>): Promise<void> {
+  const options = command.optsWithGlobals<GlobalOptions>();
+  const output = createOutput(options.output);
+  const server = options.server ?? env['APIGW_SERVER'];
+  if (server) {
+    await work(createApi(toTarget(server, options)), output);
+    return;
+  }
+  const config = configure();
+  const local = await openOperatorApi(config, (requestId) => askGateway(config.managementListen, requestId));
+  try {
+    const name = 'the local database';
+    // what may be asked about credentials is decided by the settings of a server; here keys are accepted
+    const headers = { 'X-Policy-Api-Keys-Enabled': 'on' };
+    await work(createApi({ name, isTls: false, options: { socketPath: local.socketPath }, headers }), output);
+  } finally {
+    await local.close();
+  }
+}
+
+function toTarget(server: string, options: GlobalOptions): Target {
+  const url = URL.canParse(server) ? new URL(server) : undefined;
+  if (!url || !/^https?:$/.test(url.protocol) || url.pathname !== '/' || url.search !== '' || url.username !== '')
+    throw new CliError(
+      `The server is ${JSON.stringify(server)}; allowed: https://host or https://host:port.`,
+      exitCodes.usage,
+    );
+  const isLoopback = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(url.hostname);
+  if (url.protocol === 'http:' && !isLoopback)
+    throw new CliError('A key is not sent over plain HTTP to another machine. Use https://.', exitCodes.usage);
+  const caFile = options.caFile ?? env['APIGW_CA_FILE'];
+  return {
+    name: url.origin,
+    isTls: url.protocol === 'https:',
+    options: {
+      host: url.hostname.replace(/^\[|\]$/g, ''),
+      port: url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : url.port,
+      ...(caFile && { ca: readText(caFile) }),
+      ...(options.insecure === true && { rejectUnauthorized: false }),
+    },
+    headers: { Authorization: toAuthorization(readKey(options)) },
+  };
+}
+
+function readKey({ keyFile = env['APIGW_KEY_FILE'] }: GlobalOptions): string {
+  const key = keyFile ? readText(keyFile) : env['APIGW_KEY'];
+  const text = key?.trim() ?? '';
+  if (text !== '') return text;
+  throw new CliError(
+    'A server needs the key of an administrator: in the file that --key-file or APIGW_KEY_FILE names, or in APIGW_KEY.',
+    exitCodes.usage,
+  );
+}
+
+/** Of an API key, an access token, or the whole value of the header. */
+export function toAuthorization(credential: string): string {
+  if (/^[A-Za-z]+ /.test(credential)) return credential;
+  return /^\d+\.[A-Za-z0-9]+$/.test(credential) ? `apk ${credential}` : `Bearer ${credential}`;
+}
+
+/** @throws {CliError} */
+export function readText(file: string): string {
+  try {
+    return readFileSync(file === '-' ? 0 : file, 'utf8');
+  } catch (error) {
+    throw new CliError(`${file} cannot be read: ${(error as Error).message}`, exitCodes.usage, error);
+  }
+}
+
+/** A path of the management listener of the gateway that runs here, which no credential is needed for. */
+export function askListener(
+  address: ListenAddress,
+  path: string,
+  patience = 3_000,
+): Promise<{ status: number; body: string }> {
+  const target = address.kind === 'unix' ? { socketPath: address.path } : { host: address.host, port: address.port };
+  return new Promise((resolve, reject) => {
+    const call = request({ ...target, path, agent: false, timeout: patience }, (response) => {
+      let body = '';
+      response.setEncoding('utf8');
+      response.on('data', (chunk: string) => (body += chunk));
+      response.on('error', reject);
+      response.on('end', () => {
+        resolve({ status: response.statusCode ?? 0, body });
+      });
+    });
+    call.on('timeout', () => call.destroy(new Error(`no answer within ${patience / 1_000} s`)));
+    call.on('error', (error) => {
+      reject(new CliError(`The gateway does not answer: ${error.message}`, exitCodes.unavailable, error));
+    });
+    call.end();
+  });
+}
+
+/** What the gateway that runs here remembers of a request. */
+async function askGateway(address: ListenAddress, requestId: string): Promise<Denial | undefined> {
+  const { status, body } = await askListener(address, `/denials/${encodeURIComponent(requestId)}`);
+  return status === 200 ? (JSON.parse(body) as Denial) : undefined;
+}
+
+export function problemsOf(error: unknown): readonly string[] {
+  return error instanceof ConfigError ? error.problems : [(error as Error).message];
+}

@@ -1,0 +1,103 @@
+import { randomBytes } from 'node:crypto';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir, userInfo } from 'node:os';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { createTokenVerifier } from './auth/access-token.ts';
+import { createAuthenticator } from './auth/authenticator.ts';
+import { createPolicyCompiler } from './auth/policy.ts';
+import { createApiClients, type ApiClients } from './clients/api-clients.ts';
+import { createApiKeys } from './clients/api-keys.ts';
+import { createClientDirectory } from './clients/client-directory.ts';
+import { createDeclarations } from './clients/declarations.ts';
+import type { Config } from './config.ts';
+import type { FindDenial } from './http/decision-routes.ts';
+import { createHttpServer, listen } from './http/listener.ts';
+import { createOperatorApp } from './http/management-app.ts';
+import { createLog } from './log.ts';
+import { createIssuers } from './oidc/issuers.ts';
+import { openStore } from './store/open-store.ts';
+
+/** The management API on the local database, for the process that opened it. */
+export interface OperatorApi {
+  readonly socketPath: string;
+  readonly clients: ApiClients;
+  close(): Promise<void>;
+}
+
+/** For the audit trail. */
+export const operatorName = (): string => `command line (${userInfo().username})`;
+
+/**
+ * Serves the management API from the local database on a socket that this user alone can reach: whoever may read and write
+ * the database may do all that it offers. A gateway on the same database follows every change within a second.
+ *
+ * @param findDenial what a running gateway remembers
+ * @throws {Error} when the database cannot be opened
+ */
+export async function openOperatorApi(config: Config, findDenial: FindDenial): Promise<OperatorApi> {
+  const { database, store } = await openStore(config.databaseFile);
+  const folder = mkdtempSync(join(tmpdir(), 'apigw-'));
+  const removeFolder = () => {
+    rmSync(folder, { recursive: true, force: true });
+  };
+  try {
+    chmodSync(folder, 0o700);
+    const now = Date.now;
+    const monotonicNow = () => performance.now();
+    const directory = createClientDirectory({ store, monotonicNow });
+    const issuers = createIssuers({
+      monotonicNow,
+      onFailure: () => undefined,
+      onLoaded: () => undefined,
+      times: { staleLimit: config.staleKeysLifetime },
+    });
+    const hasImportedKeys = await store.hasImportedKeys();
+    const examine = createAuthenticator({
+      findClient: directory.find,
+      findClientByApiClientId: directory.findByApiClientId,
+      verifyToken: createTokenVerifier({ findKeys: issuers.find, now }),
+      hasImportedKeys: () => hasImportedKeys,
+      now,
+      onUsed: () => undefined,
+    });
+    const domain = { store, now, onChange: directory.forget };
+    const clients = createApiClients({ ...domain, flushUses: () => Promise.resolve() });
+    const app = createOperatorApp({
+      operator: operatorName(),
+      api: {
+        clients,
+        keys: createApiKeys(domain),
+        declarations: createDeclarations(domain),
+        store,
+        examine,
+        findDenial,
+        now,
+      },
+      compilePolicy: createPolicyCompiler({ allowInsecureHttp: config.allowInsecureHttp }),
+      // what goes wrong is in the answer
+      log: createLog('fatal'),
+    });
+    const handle = app.callback();
+    const socketPath = join(folder, `${randomBytes(4).toString('hex')}.sock`);
+    const listener = await listen(
+      { kind: 'unix', path: socketPath },
+      createHttpServer((request, response) => {
+        void handle(request, response);
+      }),
+    );
+    return {
+      socketPath,
+      clients,
+      async close() {
+        await listener.close();
+        removeFolder();
+        await database.close();
+      },
+    };
+  } catch (error) {
+    removeFolder();
+    await database.close();
+    throw error;
+  }
+}

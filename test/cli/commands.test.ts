@@ -1,0 +1,354 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, suite, test } from 'node:test';
+import { runCli, type Ran, type RunOptions } from '../support/cli.ts';
+import { madeUpKey } from '../support/keys.ts';
+import { makeTempDir, root, startTestStack, until, type TestStack } from '../support/stack.ts';
+
+type Json = Record<string, unknown>;
+
+suite('the command line', () => {
+  let stack: TestStack;
+  let dir: string;
+  let keyFile: string;
+  before(async () => {
+    stack = await startTestStack();
+    dir = makeTempDir();
+    keyFile = join(dir, 'key');
+    writeFileSync(keyFile, `${stack.adminKey}\n`);
+  });
+  after(() => stack.stop());
+
+  /** On the database of the running stack, beside its gateway. */
+  const local = (args: string[], options: RunOptions = {}) =>
+    runCli(args, {
+      ...options,
+      env: {
+        DATABASE_URL: `sqlite:${join(stack.stateDir, 'apigw.db')}`,
+        APIGW_MANAGEMENT_LISTEN: `unix:${join(stack.stack.runDir, 'management.sock')}`,
+        ...options.env,
+      },
+    });
+  /** Over the management API, through nginx. */
+  const remote = (args: string[], options: RunOptions = {}) =>
+    runCli(['--server', stack.url, '--key-file', keyFile, '--insecure', ...args], options);
+  const both = [
+    ['on the local database', local],
+    ['over the management API', remote],
+  ] as const;
+  const done = async (run: Promise<Ran>): Promise<Ran> => {
+    const ran = await run;
+    assert.equal(ran.exitCode, 0, ran.stderr);
+    return ran;
+  };
+  const statusOf = async (key: string) => (await stack.ask('/', { key })).status;
+
+  for (const [where, run] of both) {
+    const prefix = where.startsWith('on') ? 'local' : 'remote';
+
+    test(`${where}: a client's whole life, and each step counts at the front door within a second`, async () => {
+      const name = `${prefix}-life`;
+      const { stdout, stderr } = await done(
+        run([
+          'clients',
+          'create',
+          '--api-client-id',
+          name,
+          '--name',
+          'Größe 大',
+          '--tag',
+          'a',
+          'b',
+          '--expires',
+          '30d',
+        ]),
+      );
+      const key = stdout.trim();
+      assert.match(key, /^\d+\.[A-Za-z0-9]{64}$/, 'standard output is the key and nothing else');
+      assert.match(stderr, /^tags: a b$/m);
+      await until('the key works', async () => (await statusOf(key)) === 200);
+
+      const shown = (await done(run(['clients', 'show', name, '--output', 'json']))).json as Json & { keys: Json[] };
+      assert.deepEqual([shown['name'], shown.keys.length, shown.keys[0]?.['state']], ['Größe 大', 1, 'live']);
+      const text = await done(run(['clients', 'show', 'Größe 大']));
+      assert.match(text.stdout, /^api_client_id +(?:local|remote)-life$/m);
+
+      await done(run(['clients', 'disable', name]));
+      await until('it is disabled', async () => (await statusOf(key)) === 403);
+      await done(run(['clients', 'enable', name]));
+      await until('it is enabled', async () => (await statusOf(key)) === 200);
+      await done(run(['clients', 'update', name, '--scope', 'read', '--rate-limit', '900/s', '--tag', '']));
+      const updated = (await done(run(['clients', 'show', name, '--output', 'json']))).json as Json;
+      assert.deepEqual([updated['scopes'], updated['rate_limit'], updated['tags']], [['read'], '900/s', []]);
+
+      const rotated = (await done(run(['clients', 'rotate', name, '--overlap', '0']))).stdout.trim();
+      await until('the old key ends', async () => (await statusOf(key)) === 401);
+      await until('the new key works', async () => (await statusOf(rotated)) === 200);
+      const more = (await done(run(['keys', 'create', name, '--expires', '1h']))).stdout.trim();
+      const keys = (await done(run(['keys', 'list', name, '--output', 'json']))).json as Json[];
+      const last = keys.at(-1);
+      assert.equal(last?.['hint'], more.slice(-4));
+      await done(run(['keys', 'delete', name, String(last['id']), '--yes']));
+      await until('the further key ends', async () => (await statusOf(more)) === 401);
+
+      assert.equal((await run(['clients', 'delete', name])).exitCode, 2, 'nobody can be asked');
+      await done(run(['clients', 'delete', name, '--yes']));
+      await until('its keys are refused', async () => (await statusOf(rotated)) === 401);
+      const again = await run(['clients', 'delete', name, '--yes']);
+      assert.deepEqual([again.exitCode, again.stdout], [3, '']);
+    });
+
+    test(`${where}: lists are tables for people and JSON for programs, filtered as the API does it`, async () => {
+      await done(run(['clients', 'create', '--name', `${prefix} listed`, '--tag', `${prefix}-list`]));
+      const table = (await done(run(['clients', 'list', '--tag', `${prefix}-list`]))).stdout.split('\n');
+      assert.match(table[0] ?? '', /^ID +API_CLIENT_ID +NAME +ADMIN +STATE +KEY +LAST USED$/);
+      assert.match(table[1] ?? '', / listed +no +enabled +yes/);
+      assert.equal(table.join('').includes('\u001b'), false, 'no colours but on a terminal');
+      const { json } = await done(run(['clients', 'list', '--tag', `${prefix}-list`, '--output', 'json']));
+      assert.equal((json as Json[]).length, 1);
+      assert.equal(
+        ((await done(run(['clients', 'list', '--limit', '1', '--output', 'json']))).json as Json[]).length,
+        1,
+      );
+    });
+
+    test(`${where}: says what is wrong, and ends with a code that says of what kind it is`, async () => {
+      for (const [args, exitCode, message] of [
+        [['clients', 'lst'], 2, /Did you mean list\?/],
+        [['clients', 'create', '--burst', 'x'], 2, /whole number/],
+        [['clients', 'create', '--rate-limit', '5'], 2, /\/rate_limit must be .*\(400 invalid_body, request /],
+        [['clients', 'show', 'nobody-there'], 3, /There is no API client "nobody-there"/],
+        [['clients', 'create', '--api-client-id', `${prefix}-twice`], 0, /./],
+        [['clients', 'create', '--api-client-id', `${prefix}-twice`], 5, /another API client/],
+        [['clients', 'delete', stack.adminKey.split('.')[0] ?? '', '--yes'], 5, /No administrator would be left/],
+      ] as const) {
+        const ran = await run([...args]);
+        assert.deepEqual(
+          [ran.exitCode, message.test(ran.stderr)],
+          [exitCode, true],
+          `${args.join(' ')}: ${ran.stderr}`,
+        );
+      }
+    });
+
+    test(`${where}: explains a refusal by the id of its request`, async () => {
+      const { headers } = await stack.ask('/', { headers: { Authorization: 'Basic eHg6eXk=' } });
+      const id = headers['x-request-id'] as string;
+      const { stdout } = await done(run(['explain', id]));
+      assert.match(stdout, /^reason +unsupported_scheme$/m);
+      assert.match(stdout, /^expected +apk$/m);
+      assert.match(stdout, /^seen +Basic$/m);
+      assert.match(stdout, /^remedy +.*WWW-Authenticate/m);
+      const unknown = await run(['explain', '0'.repeat(32)]);
+      assert.deepEqual([unknown.exitCode, /remembers no refusal/.test(unknown.stderr)], [3, true]);
+    });
+
+    test(`${where}: explains a credential from standard input, and never repeats it`, async () => {
+      const good = await done(run(['explain', '-'], { input: stack.adminKey }));
+      assert.match(good.stdout, /^active +yes$/m);
+      const wrong = madeUpKey(1);
+      const bad = await run(['explain', '-'], { input: `apk ${wrong}` });
+      assert.equal(bad.exitCode, 1);
+      assert.match(bad.stdout, /^reason +unknown_key$/m);
+      assert.doesNotMatch(good.stdout + bad.stdout, new RegExp(`${stack.adminKey.slice(-60)}|${wrong.slice(-60)}`));
+    });
+
+    test(`${where}: shows the audit trail, and exports it as JSON lines`, async () => {
+      await done(run(['clients', 'create', '--api-client-id', `${prefix}-audited`]));
+      const { stdout } = await done(run(['audit', '--action', 'api_client.create', '--limit', '1']));
+      assert.match(stdout, prefix === 'local' ? /command line \(\w+\)/ : /127\.0\.0\.1/);
+      const lines = (await done(run(['audit', '--export', '--action', 'api_client']))).stdout.trimEnd().split('\n');
+      const events = lines.map((line) => JSON.parse(line) as Json);
+      assert.ok(events.length > 1);
+      assert.ok(events.every(({ action }) => String(action).startsWith('api_client.')));
+    });
+
+    test(`${where}: export, a changed file, the plan, and apply`, async () => {
+      await done(run(['clients', 'create', '--api-client-id', `${prefix}-declared`, '--scope', 'old']));
+      const file = join(dir, `${prefix}.yaml`);
+      const { stdout: exported } = await done(run(['export']));
+      const changed = exported.replace('      - old\n', '      - new\n');
+      writeFileSync(file, `${changed}  - api_client_id: ${prefix}-added\n`);
+      const plan = await done(run(['apply', '-f', file, '--dry-run']));
+      assert.match(
+        plan.stdout,
+        new RegExp(`^~ ${prefix}-declared \\(\\d+\\)\n +scopes: \\["old"\\] -> \\["new"\\]$`, 'm'),
+      );
+      assert.match(plan.stdout, new RegExp(`^\\+ ${prefix}-added$`, 'm'));
+      assert.match(plan.stdout, /^plan: 1 to create, 1 to update, 0 to delete, \d+ as they are$/m);
+      assert.equal((await run(['apply', '-f', file])).exitCode, 2, 'nobody can be asked');
+      assert.equal((await done(run(['export']))).stdout, exported, 'nothing was done');
+      const { stderr } = await done(run(['apply', '-f', file, '--yes']));
+      assert.match(stderr, /done: 1 created, 1 updated, 0 deleted/);
+      assert.match((await done(run(['apply', '-f', file, '--yes']))).stdout, /^plan: 0 to create, 0 to update/m);
+      writeFileSync(file, 'version: 1\nclients:\n  - api_client_id: x\n    api_client_id: y\n');
+      const broken = await run(['apply', '-f', file, '--yes']);
+      assert.deepEqual([broken.exitCode, /is no YAML: .*line 4/s.test(broken.stderr)], [2, true], broken.stderr);
+    });
+
+    test(`${where}: imports from another gateway: the plan, then with --yes, with new keys in a file of one's own`, async () => {
+      const file = join(dir, `${prefix}-htpasswd`);
+      writeFileSync(file, `${prefix}-alice:$apr1$aaaaaaaa$bbbbbbbbbbbbbbbbbbbbbb\n${prefix}-bob:{SHA}x\n`);
+      const plan = await done(run(['import', '--from', 'htpasswd', file]));
+      assert.match(plan.stdout, new RegExp(`^\\+ ${prefix}-alice$`, 'm'));
+      assert.match(plan.stderr, /Nothing was done; with --yes it is/);
+      assert.equal((await run(['clients', 'show', `${prefix}-alice`])).exitCode, 3);
+      const keys = join(dir, `${prefix}-keys.csv`);
+      await done(run(['import', '--from', 'htpasswd', file, '--yes', '--keys-to', keys]));
+      assert.equal(statSync(keys).mode & 0o777, 0o600);
+      const [head, ...rows] = readFileSync(keys, 'utf8').trimEnd().split('\n');
+      assert.equal(head, 'api_client_id,id,key');
+      assert.equal(rows.length, 2);
+      const key = rows[0]?.split(',')[2] ?? '';
+      await until('a new key works', async () => (await statusOf(key)) === 200);
+      const again = await run(['import', '--from', 'htpasswd', file, '--yes', '--keys-to', keys]);
+      assert.deepEqual(
+        [again.exitCode, /cannot be made/.test(again.stderr)],
+        [2, true],
+        'a file with keys is not written over',
+      );
+    });
+  }
+
+  test('keys of another gateway go on working when their digests are imported', async () => {
+    const secret = 'Zz9'.repeat(22).slice(0, 64);
+    const file = join(dir, 'old.csv');
+    writeFileSync(file, `id,name,api_client_id,is_admin,token\n900001,Old,old-client,false,900001.${secret}\n`);
+    await done(local(['import', '--from', 'openresty', file, '--yes']));
+    await until('the old key works', async () => (await statusOf(`900001.${secret}`)) === 200);
+    assert.equal(await statusOf(`900001.${secret.slice(1)}x`), 401);
+  });
+
+  test('explains an access token by the settings of a default.conf, and a URL by asking for it', async () => {
+    const conf = join(root, 'nginx/conf.d/default.conf');
+    const token = await local(['explain', '-', '--conf', conf], { input: 'eyJhbGciOiJub25lIn0.e30.x' });
+    assert.match(token.stdout, /^reason +method_disabled$/m);
+    const { exitCode, stdout } = await remote(['explain', `${stack.url}/x`, '--header', 'Authorization: apk 1.short']);
+    assert.deepEqual([exitCode, /^reason +malformed_credential$/m.test(stdout)], [1, true], stdout);
+    const fine = await done(remote(['explain', `${stack.url}/x`, '--header', `Authorization: apk ${stack.adminKey}`]));
+    assert.match(fine.stdout, /from the application/);
+  });
+
+  test('over the management API needs a key, a certificate that is trusted, and TLS', async () => {
+    const server = ['--server', stack.url];
+    for (const [args, exitCode, message, env] of [
+      [[...server, 'clients', 'list'], 2, /needs the key of an administrator/, {}],
+      [[...server, 'clients', 'list'], 69, /--ca-file/, { APIGW_KEY: stack.adminKey }],
+      [
+        ['--server', 'http://gateway.example.com', 'clients', 'list'],
+        2,
+        /not sent over plain HTTP/,
+        { APIGW_KEY: 'x' },
+      ],
+      [[...server, '--insecure', 'clients', 'list'], 4, /API key is not valid/, { APIGW_KEY: madeUpKey(1) }],
+      [['--server', 'https://localhost:1', 'clients', 'list'], 69, /does not answer/, { APIGW_KEY: stack.adminKey }],
+    ] as const) {
+      const ran = await runCli([...args], { env });
+      assert.deepEqual([ran.exitCode, message.test(ran.stderr)], [exitCode, true], ran.stderr);
+      assert.doesNotMatch(ran.stderr, new RegExp(stack.adminKey.slice(-60)));
+    }
+    const ca = join(stack.stateDir, 'tls', 'nginx.crt');
+    assert.ok(existsSync(ca));
+    await done(runCli(['--ca-file', ca, ...server, 'clients', 'list'], { env: { APIGW_KEY: stack.adminKey } }));
+  });
+
+  test('without a gateway prints a first key to the terminal alone, and the audit trail knows', async () => {
+    const fresh = makeTempDir();
+    const env = { DATABASE_URL: `sqlite:${join(fresh, 'apigw.db')}` };
+    const { stdout } = await done(runCli(['bootstrap'], { env }));
+    assert.match(stdout, /^1\.[A-Za-z0-9]{64}\n$/);
+    const { stdout: trail } = await done(runCli(['audit'], { env }));
+    assert.match(trail, /bootstrap\.create +1 +command line/);
+  });
+
+  test('check-config says everything that a start would, and what is wrong with exit code 1', async () => {
+    const good = await done(local(['check-config']));
+    for (const what of ['environment', 'database', 'default.conf', 'nginx'])
+      assert.match(good.stdout, new RegExp(`^${what} +ok `, 'm'));
+    const conf = join(dir, 'nginx/conf.d/default.conf');
+    execFileSync('mkdir', ['-p', join(dir, 'nginx/conf.d')]);
+    const shipped = readFileSync(join(root, 'nginx/conf.d/default.conf'), 'utf8');
+    writeFileSync(
+      conf,
+      shipped.replace(/^map \$server_name \$open_id_connect_enabled \{[^}]*default off;/m, (block) =>
+        block.replace('off;', 'on;'),
+      ),
+    );
+    const bad = await local(['check-config', '--output', 'json'], {
+      env: { APIGW_CONFIG_DIR: dir, APIGW_LOG_LEVEL: 'loud', APIGW_WORKER: '2' },
+    });
+    assert.equal(bad.exitCode, 1);
+    const seen = (bad.json as { what: string; result: string; seen: string }[])
+      .filter(({ result }) => result === 'wrong')
+      .map((check) => `${check.what}: ${check.seen}`)
+      .join('\n');
+    assert.match(seen, /environment: APIGW_LOG_LEVEL is "loud"/);
+    assert.match(seen, /environment: APIGW_WORKER is not a setting; did you mean APIGW_WORKERS\?/);
+    assert.match(seen, /default\.conf: .*oidc_discovery/);
+    writeFileSync(conf, shipped.replace('  proxy_pass', '  proxy_pas'));
+    const broken = await local(['check-config'], { env: { APIGW_CONFIG_DIR: dir } });
+    assert.match(broken.stdout, /nginx +wrong +.*unknown directive.*default\.conf:\d+/);
+  });
+
+  test('doctor passes the shipped front door, and finds a hole that somebody has made', async () => {
+    const sound = await runCli(['doctor', stack.url, '--http', `http://localhost:${stack.httpPort}`]);
+    assert.equal(sound.exitCode, 0, sound.stdout);
+    assert.match(sound.stdout, /^no credential +ok +401 no_credential$/m);
+    assert.match(sound.stdout, /^TLS 1\.3 +ok/m);
+    assert.match(sound.stdout, /^plain HTTP +ok .*redirects to https/m);
+    const open = await startTestStack({
+      edit: (text) => text.replace('location / {   # protected', 'location / {   # protected\n    auth_request off;'),
+    });
+    try {
+      await open.ask('/');
+      const found = await runCli(['doctor', open.url, '--http', `http://localhost:${open.httpPort}`]);
+      assert.match(found.stdout, /^no credential +(?:warning|wrong) /m, found.stdout);
+    } finally {
+      await open.stop();
+    }
+    const here = await local(['doctor']);
+    assert.match(here.stdout, /^gateway +ok /m);
+    assert.match(here.stdout, /^bootstrap key +warning /m);
+  });
+
+  for (const shell of ['bash', 'zsh', 'fish'] as const) {
+    test(`completes commands and options in ${shell}`, async (context) => {
+      const { stdout } = await done(runCli(['completion', shell]));
+      const script = join(dir, `completion.${shell}`);
+      writeFileSync(script, stdout);
+      try {
+        execFileSync(shell, ['-c', 'exit']);
+      } catch {
+        context.skip(`there is no ${shell} here`);
+        return;
+      }
+      if (shell === 'zsh') {
+        execFileSync(shell, ['-n', script]);
+        return;
+      }
+      if (shell === 'fish') {
+        const complete = (line: string) =>
+          execFileSync('fish', ['-c', 'source $argv[1]; complete -C $argv[2]', script, line]).toString();
+        assert.match(complete('apigw cl'), /^clients\t/m);
+        assert.match(complete('apigw --output json clients ro'), /^rotate\t/m);
+        assert.match(complete('apigw clients list --un'), /^--unused-since\t/m);
+        return;
+      }
+      const complete = (words: string[]) =>
+        execFileSync('bash', [
+          '-c',
+          `source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(( $# - 1 )); _apigw; printf '%s\\n' "\${COMPREPLY[@]}"`,
+          ...[script, 'apigw', ...words],
+        ])
+          .toString()
+          .trim()
+          .split('\n');
+      assert.deepEqual(complete(['cl']), ['clients']);
+      assert.ok(complete(['clients', '']).includes('rotate'));
+      assert.deepEqual(complete(['clients', 'list', '--un']), ['--unused-since']);
+      assert.ok(complete(['--output', 'json', 'keys', '']).includes('delete'));
+    });
+  }
+});
