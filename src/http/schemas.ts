@@ -12,8 +12,8 @@ const maxCharacters = 1024;
 
 // Names stand in logs, terminals and headers, and people compare them by eye: what cannot be seen, or looks different
 // everywhere, has no place in them. docs/adr/0003-names.md
-const unseen = /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800]/u;
-const emoji = /[\p{Emoji_Presentation}\p{Emoji_Modifier}\u{FE0F}\u{20E3}]/u;
+export const unseen = /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800]/u;
+export const emoji = /[\p{Emoji_Presentation}\p{Emoji_Modifier}\u{FE0F}\u{20E3}]/u;
 
 /** One line of visible text, 1 to 1,024 characters (Unicode code points). */
 const line = z

@@ -24,7 +24,7 @@ const allowed: Record<string, readonly string[]> = {
   app: ['auth', 'clients', 'store', 'oidc', 'http', 'config', 'log', 'metrics', 'workers'],
   workers: ['http', 'config', 'log'],
   main: ['app', 'workers', 'config', 'log'],
-  cli: ['clients', 'store', 'http', 'local', 'config'],
+  cli: ['auth', 'clients', 'store', 'http', 'local', 'config', 'duration'],
 };
 
 const src = join(root, 'src');
