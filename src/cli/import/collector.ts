@@ -78,8 +78,9 @@ export function readLine(collector: Collector, place: Place): string | undefined
 
 export function adaptLine({ note }: Collector, where: string, text: string, most = limits.lineLength) {
   const visible = text
-    .replace(/\s+/g, ' ')
+    .replace(/\s/g, ' ')
     .replace(new RegExp(`${unseen.source}|${emoji.source}`, 'gu'), '')
+    .replace(/ {2,}/g, ' ')
     .normalize();
   const line = Array.from(visible.trim()).slice(0, most).join('').trim();
   if (line !== text) {
@@ -155,57 +156,59 @@ function toNetwork(text: string): string {
 }
 
 /**
- * The shortest of these limits is the rate, the longest the quota (a single one by the day is a quota). What lies between
- * them, or cannot be written so, is noted.
+ * The shortest of these limits is the rate, the longest the quota (a single one by the day is a quota). One of another
+ * span of time than second, minute, hour and day counts only where there are not two of those. The rest is noted.
  */
 export function readLimits(
   collector: Collector,
   where: string,
   found: readonly SourceLimit[],
 ): Partial<DeclaredClient> {
-  const rates = found
-    .flatMap((limit) => {
-      const rate = toRate(collector, where, limit);
-      return rate === undefined ? [] : [{ ...limit, rate }];
-    })
-    .sort((one, other) => one.seconds - other.seconds);
-  const [shortest, ...longer] = rates;
-  if (!shortest) return {};
-  if (longer.length === 0 && shortest.seconds >= secondsIn.d) return { quota: shortest.rate };
-  for (const { requests, seconds } of longer.slice(0, -1)) {
+  const ordered = found.toSorted((one, other) => one.seconds - other.seconds);
+  const exact = ordered.filter(isExact);
+  const [shortest, ...longer] = exact.length > 1 ? exact : ordered;
+  const longest = longer.at(-1);
+  for (const { requests, seconds } of ordered.filter((limit) => limit !== shortest && limit !== longest)) {
     collector.note(
       where,
-      `A third limit, ${requests} requests in ${seconds} s, is left out: a client has a rate_limit and a quota.`,
+      `A limit of ${requests} requests in ${seconds} s is left out: a client has one rate_limit and one quota.`,
     );
   }
-  const longest = longer.at(-1);
+  const rate = shortest && toRate(collector, where, shortest);
+  const quota = longest && toRate(collector, where, longest);
+  if (!longest && shortest && shortest.seconds >= secondsIn.d) return rate === undefined ? {} : { quota: rate };
   return {
-    rate_limit: shortest.rate,
-    ...(shortest.burst !== undefined && { rate_limit_burst: shortest.burst }),
-    ...(longest && { quota: longest.rate }),
+    ...(rate !== undefined && { rate_limit: rate }),
+    ...(rate !== undefined && shortest?.burst !== undefined && { rate_limit_burst: shortest.burst }),
+    ...(quota !== undefined && { quota }),
   };
 }
 
+function isExact({ requests, seconds }: SourceLimit): boolean {
+  return Number.isSafeInteger(requests) && Object.values<number>(secondsIn).includes(seconds);
+}
+
 /** "100/m". A span of time that is no unit is brought to one, never to more requests. */
-function toRate({ note }: Collector, where: string, { requests, seconds }: SourceLimit): string | undefined {
+function toRate({ note }: Collector, where: string, limit: SourceLimit): string | undefined {
+  const { requests, seconds } = limit;
   const units = Object.entries(secondsIn).map(([unit, length]) => ({
     unit,
     length,
     // rounded first: 0.1 * 3 / 0.1 is less than 3
     requests: Math.floor(Number(((requests * length) / seconds).toPrecision(12))),
   }));
-  const exact = units.find(({ length }) => length === seconds && Number.isSafeInteger(requests));
-  const chosen = exact ?? units.filter(({ length }) => length <= seconds).findLast((unit) => unit.requests > 0);
-  const { unit, requests: written } = chosen ?? units.find((each) => each.requests > 0) ?? { unit: '', requests: 0 };
-  if (written < 1 || written > largestRate) {
+  const possible = units.filter((unit) => unit.requests >= 1 && unit.requests <= largestRate);
+  const chosen = possible.findLast(({ length }) => length <= seconds) ?? possible[0];
+  if (!chosen) {
     note(
       where,
-      `A limit of ${requests} requests in ${seconds} s is left out: from 1 to ${largestRate} a second, minute, hour or day are allowed.`,
+      `A limit of ${requests} requests in ${seconds} s is left out: it cannot be written as 1/d to ${largestRate}/s.`,
     );
     return undefined;
   }
-  if (!exact) note(where, `A limit of ${requests} requests in ${seconds} s is written as ${written}/${unit}.`);
-  return `${written}/${unit}`;
+  const rate = `${chosen.requests}/${chosen.unit}`;
+  if (!isExact(limit)) note(where, `A limit of ${requests} requests in ${seconds} s is written as ${rate}.`);
+  return rate;
 }
 
 /**

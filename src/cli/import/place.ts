@@ -130,7 +130,7 @@ function parseYaml(text: string, file: string): Place {
     document = parseDocument(text, { lineCounter: lines, merge: true, prettyErrors: false, logLevel: 'error' });
     const [fault] = [...document.errors, ...document.warnings];
     if (fault) throw new ImportError(file, lineOf(fault.pos[0]), explain(fault.code));
-    checkNames(document, (offset, what) => {
+    checkNodes(document, (offset, what) => {
       throw new ImportError(file, lineOf(offset), what);
     });
     value = document.toJS({ maxAliasCount: maxAliases });
@@ -164,9 +164,12 @@ function explain(code: string): string {
   return `is not YAML that can be read (${code})`;
 }
 
-function checkNames(document: Document, fail: (offset: number, what: string) => never): void {
+function checkNodes(document: Document, fail: (offset: number, what: string) => never): void {
   visit(document, (_key, node, path) => {
-    if (path.length > 2 * maxDepth) fail(0, `is nested more than ${maxDepth} deep`);
+    if (path.length > maxDepth && path.filter(isCollection).length >= maxDepth)
+      fail(0, `is nested more than ${maxDepth} deep`);
+    if (isAlias(node) && path.some((parent) => isCollection(parent) && parent.anchor === node.source))
+      fail(node.range?.[0] ?? 0, 'has an alias of what it stands in');
     if (!isPair(node) || !isScalar(node.key)) return;
     const name = String(node.key.value);
     if (prototypeNames.has(name)) fail(node.key.range?.[0] ?? 0, refusalOfName(name));
