@@ -466,10 +466,10 @@ suite('an import from an OpenResty gateway of the same contract', () => {
 });
 
 suite('every import', () => {
-  test('refuses what is empty or more than 64 MB, and YAML of more than 16 MB', () => {
+  test('refuses what is empty or more than 64 MB, and YAML of more than 8 MB', () => {
     for (const format of importFormats) assert.match(refusal(format, ' \n'), /^source is empty$/);
     assert.match(refusal('htpasswd', 'a'.repeat(maxImportBytes + 1)), /has more than 64 MB/);
-    assert.match(refusal('kong', `a: ${'b'.repeat(16 * 1024 * 1024)}`), /more than 16 MB of YAML; convert it to JSON/);
+    assert.match(refusal('kong', `a: ${'b'.repeat(8 * 1024 * 1024)}`), /more than 8 MB of YAML; convert it to JSON/);
   });
 
   test('reads a byte order mark and the line ends of Windows', () => {
@@ -486,13 +486,20 @@ suite('every import', () => {
     ['aliases that multiply', `_format_version: "3.0"\n${bomb}`, /anchors and aliases that multiply/],
     ['an alias of what it stands in', '_format_version: "3.0"\na: &a [*a]\n', /line 2: has an alias of what it/],
     ['a key twice', '_format_version: "3.0"\nconsumers: []\nconsumers: []\n', /line 3: has a key twice/],
+    ['a key that is no text', '_format_version: "3.0"\nx: {[a]: 1}\n', /line 2: has a key that is no text/],
     ['a JSON member twice', '{"_format_version": "3.0", "a": 1, "a": 2}', /has a member twice/],
     ['a name of the prototype', '_format_version: "3.0"\nx: {__proto__: {consumers: []}}\n', /line 2: .*__proto__/],
     ['the same in JSON', '{"_format_version": "3.0", "x": [{"constructor": 1}]}', /x\[0\]: .*constructor/],
     ['deep nesting', `_format_version: "3.0"\na: ${'['.repeat(40)}${']'.repeat(40)}\n`, /nested more than 32 deep/],
-    ['very deep nesting', `_format_version: "3.0"\na: ${'['.repeat(100_000)}`, /./],
-    ['very deep JSON', '['.repeat(100_000), /./],
-    ['a long JSON string', `{"a": "${'x'.repeat(20_000_000)}"}`, /./],
+    ['megabytes of nesting', `_format_version: "3.0"\na: ${'['.repeat(8_000_000)}`, /nested more than 32 deep/],
+    [
+      'megabytes of lists in lists',
+      `_format_version: "3.0"\na:\n${'- '.repeat(4_000_000)}`,
+      /nested more than 32 deep/,
+    ],
+    ['millions of values', `_format_version: "3.0"\na: [${'1,'.repeat(4_000_000)}1]`, /more values than are read/],
+    ['very deep JSON', '['.repeat(100_000), /is not JSON/],
+    ['a JSON string of megabytes', `{"a": "${'x'.repeat(20_000_000)}"}`, /nested more than 32 deep|no _format_version/],
     ['an unknown tag', '_format_version: "3.0"\na: !secret x\n', /line 2: has a YAML tag/],
     ['a second document', '_format_version: "3.0"\n---\na: 1\n', /second YAML document/],
     ['tabs', '_format_version: "3.0"\na:\n\tb: 1\n', /tab|YAML/],

@@ -83,31 +83,35 @@ function readTable(text: string, file: string): Place[] {
   const fail = (what: string): never => {
     throw new ImportError(file, `line ${line}`, what);
   };
-  let records: { record: string[]; info: { lines: number } }[];
+  const records: { values: string[]; line: number }[] = [];
   try {
-    records = parseCsv(text, {
+    parseCsv(text, {
       delimiter,
-      info: true,
+      on_record: (values: string[], { lines }) => {
+        records.push({ values, line: lines });
+        return null;
+      },
       relax_column_count: true,
       skip_empty_lines: true,
       // tabs are escaped in TSV, not quoted
       quote: delimiter === '\t' ? null : '"',
-    }) as unknown as typeof records;
+    });
   } catch (error) {
     line = (error as { lines?: number }).lines ?? 1;
     return fail('is not CSV as in RFC 4180: a quote is open, or stands inside a value');
   }
-  const names = records[0]?.record.map((name) => name.trim()) ?? [];
+  const names = records[0]?.values.map((name) => name.trim()) ?? [];
   if (!names.includes('id') || !names.includes('api_client_id')) {
     fail(`must name the columns, id and api_client_id among them; known are ${known.join(', ')}`);
   }
   if (new Set(names).size < names.length) fail('names a column twice');
-  return records.slice(1).map(({ record, info }) => {
-    line = info.lines;
-    if (record.length !== names.length) fail(`has ${record.length} values for ${names.length} columns`);
+  return records.slice(1).map((record) => {
+    line = record.line;
+    const { values } = record;
+    if (values.length !== names.length) fail(`has ${values.length} values for ${names.length} columns`);
     const where = `line ${line}`;
-    const values = names.map((name, index) => [name, record[index] === '' ? null : record[index]] as const);
-    return new Place(Object.fromEntries(values), file, [], (path) => [where, ...path].join(', '));
+    const members = names.map((name, index) => [name, values[index] === '' ? null : values[index]] as const);
+    return new Place(Object.fromEntries(members), file, [], (path) => [where, ...path].join(', '));
   });
 }
 

@@ -1,11 +1,12 @@
-import { isAlias, isCollection, isPair, isScalar, LineCounter, parseDocument, visit, type Document } from 'yaml';
+import { isAlias, isCollection, isMap, isScalar, Lexer, LineCounter, parseDocument, visit, type Document } from 'yaml';
 import { isUnsound } from '../../auth/strict-json.ts';
 import { ImportError } from './import-error.ts';
 
 type Path = readonly (string | number)[];
 
-/** The parser needs a hundred bytes of memory for one of YAML, and a second for 1.3 MB. */
-const maxYamlBytes = 16 * 1024 * 1024;
+/** The parser needs some 200 bytes of memory for each token of YAML, and a second for 1.3 MB. */
+const maxYamlBytes = 8 * 1024 * 1024;
+const maxYamlTokens = 4_000_000;
 const maxDepth = 32;
 /** Uses of anchors inside anchors; the parser counts them. */
 const maxAliases = 10_000;
@@ -120,14 +121,22 @@ function isUnsoundOrHuge(text: string): boolean {
 
 function parseYaml(text: string, file: string): Place {
   if (Buffer.byteLength(text) > maxYamlBytes) {
-    throw new ImportError(file, '', 'has more than 16 MB of YAML; convert it to JSON, of which 64 MB are read');
+    throw new ImportError(file, '', 'has more than 8 MB of YAML; convert it to JSON, of which 64 MB are read');
   }
   const lines = new LineCounter();
   const lineOf = (offset: number) => `line ${lines.linePos(offset).line}`;
   let value: unknown;
   let document: Document | undefined;
   try {
-    document = parseDocument(text, { lineCounter: lines, merge: true, prettyErrors: false, logLevel: 'error' });
+    checkTokens(text, file);
+    document = parseDocument(text, {
+      lineCounter: lines,
+      merge: true,
+      prettyErrors: false,
+      logLevel: 'error',
+      // compares each key with each; checkNodes does it
+      uniqueKeys: false,
+    });
     const [fault] = [...document.errors, ...document.warnings];
     if (fault) throw new ImportError(file, lineOf(fault.pos[0]), explain(fault.code));
     checkNodes(document, (offset, what) => {
@@ -155,9 +164,27 @@ function parseYaml(text: string, file: string): Place {
   });
 }
 
+/** Before the parser, whose memory grows with each token, and faster with each level. */
+function checkTokens(text: string, file: string): void {
+  let tokens = 0;
+  let depth = 0;
+  let indicatorsInLine = 0;
+  for (const token of new Lexer().lex(text)) {
+    if (++tokens > maxYamlTokens) {
+      throw new ImportError(file, '', 'has more values than are read from YAML; convert it to JSON');
+    }
+    if (token === '[' || token === '{') depth++;
+    else if (token === ']' || token === '}') depth--;
+    else if (token === '\n') indicatorsInLine = 0;
+    else if (depth === 0 && (token === '-' || token === '?')) indicatorsInLine++;
+    if (depth > maxDepth || indicatorsInLine > maxDepth) {
+      throw new ImportError(file, '', `is nested more than ${maxDepth} deep`);
+    }
+  }
+}
+
 /** Codes of `YAMLParseError`; its messages quote the text, secrets and all. */
 function explain(code: string): string {
-  if (code === 'DUPLICATE_KEY') return 'has a key twice in one mapping';
   if (code === 'MULTIPLE_DOCS') return 'has a second YAML document; one is read';
   if (code === 'TAG_RESOLVE_FAILED') return 'has a YAML tag that is not known, such as !secret';
   if (code === 'TAB_AS_INDENT') return 'is indented by a tab, which YAML does not allow';
@@ -170,9 +197,16 @@ function checkNodes(document: Document, fail: (offset: number, what: string) => 
       fail(0, `is nested more than ${maxDepth} deep`);
     if (isAlias(node) && path.some((parent) => isCollection(parent) && parent.anchor === node.source))
       fail(node.range?.[0] ?? 0, 'has an alias of what it stands in');
-    if (!isPair(node) || !isScalar(node.key)) return;
-    const name = String(node.key.value);
-    if (prototypeNames.has(name)) fail(node.key.range?.[0] ?? 0, refusalOfName(name));
+    if (!isMap(node)) return;
+    const names = new Set<string>();
+    for (const { key } of node.items) {
+      if (!isScalar(key)) fail(node.range?.[0] ?? 0, 'has a key that is no text');
+      const name = String(key.value);
+      const offset = key.range?.[0] ?? 0;
+      if (names.has(name)) fail(offset, 'has a key twice in one mapping');
+      if (prototypeNames.has(name)) fail(offset, refusalOfName(name));
+      names.add(name);
+    }
   });
 }
 
