@@ -139,7 +139,7 @@ suite('an import from Kong', () => {
       '- username: "a\\nb"',
       /api_client_id, which must not contain control/,
     ],
-    ['an address that is none', network('allow: [192.0.2.300]'), /must be a CIDR block such as/],
+    ['an address that is none', network('allow: [192.0.2.300]'), /config\.allow\[0\]: must be a CIDR block such as/],
     ['more networks than are allowed', network(`allow: [${blocks(65)}]`), /allowed_cidrs has more than 64 members/],
     ['two limits of one kind', limits('minute: 1', 'minute: 2'), /second rate-limiting of the same consumer/],
     ['a limit that is no number', limits('minute: "5"'), /config\.minute: must be a number of requests above 0/],
