@@ -13,6 +13,7 @@ import { redact, type Logger } from '../log.ts';
 import { presentProblem, Problem } from '../problem.ts';
 import { createApiClientRoutes } from './api-client-routes.ts';
 import { createIntrospectionRoute, createLeakRoute } from './credential-routes.ts';
+import { createDocumentRoute, createReferenceRoute } from './document-routes.ts';
 import { logDenial } from './log-denial.ts';
 import { replacementHeaders } from './replacement-headers.ts';
 import { readGatewayHeaders, readPolicy } from './request-headers.ts';
@@ -82,19 +83,24 @@ export function createManagementApp(options: ManagementAppOptions): Koa<Manageme
   health.get('/metrics', metrics(readMetrics));
 
   const leaks = createLeakRoute(keys, log);
+  const reference = createReferenceRoute();
   const introspection = createIntrospectionRoute({ authenticate: examine, clients, policyOf, now });
+  const openApiDocument = createDocumentRoute();
   const api = createApiClientRoutes({ clients, keys, now });
 
   app.use(identifyRequest(isBehindNginx));
   app.use(answerProblems(log));
   app.use(health.routes());
   app.use(leaks.routes());
+  app.use(reference.routes());
   app.use(authenticateCaller(authenticate, policyOf, log));
   app.use(audit(store, now, log));
   app.use(requireAdmin);
   app.use(refuseUnknown);
   app.use(introspection.allowedMethods());
   app.use(introspection.routes());
+  app.use(openApiDocument.allowedMethods());
+  app.use(openApiDocument.routes());
   app.use(api.allowedMethods());
   app.use(api.routes());
   return app;
