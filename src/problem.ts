@@ -40,11 +40,18 @@ export class Problem extends Error {
   }
 }
 
+// RFC 9110's, as nginx has them in problems.conf; Node's are older
+const titles: Readonly<Record<number, string | undefined>> = {
+  ...STATUS_CODES,
+  413: 'Content Too Large',
+  422: 'Unprocessable Content',
+};
+
 /** The JSON body of a problem. */
 export function presentProblem({ status, reason, message, errors }: Problem, requestId: string): object {
   return {
     type: 'about:blank',
-    title: STATUS_CODES[status] ?? 'Error',
+    title: titles[status] ?? 'Error',
     status,
     reason,
     detail: message,
