@@ -23,6 +23,7 @@ h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 1rem; }
 h2 { font-size: 1.35rem; margin: 3rem 0 .5rem; }
 h3 { font-size: 1.1rem; line-height: 1.35; margin: 0 0 .5rem; }
 h4 { font-size: .8rem; letter-spacing: .04em; text-transform: uppercase; color: var(--muted); margin: 1.5rem 0 .5rem; }
+main > h3 { margin-top: 1.25rem; }
 h3 a { color: inherit; }
 p, ul { margin: .5rem 0; }
 ul { padding-left: 1.25rem; }
