@@ -74,7 +74,7 @@ const answerHeaders = {
   'Idempotent-Replayed': { description: 'This call was done before.', schema: { const: 'true' } },
   'WWW-Authenticate': { description: 'What is accepted (RFC 9110), and for access tokens why not.', schema: text },
   'X-jwt-error': { description: 'Why an access token is not accepted.', schema: text },
-  'Retry-After': { required: true, description: 'Seconds to wait.', schema: { type: 'string', pattern: '^[0-9]+$' } },
+  'Retry-After': { description: 'Seconds to wait.', schema: { type: 'string', pattern: '^[0-9]+$' } },
   Accept: { description: 'The media type that is taken.', schema: text },
   'Accept-Encoding': { description: 'The content coding that is taken.', schema: text },
 } satisfies Record<AnswerHeader, HeaderObject> & Record<string, HeaderObject>;
@@ -139,7 +139,7 @@ export function createOpenApiDocument(): OpenApiDocument {
       ),
       headers: answerHeaders,
       responses: commonProblems,
-      schemas: Object.fromEntries(Object.entries(schemas).sort(([one], [other]) => one.localeCompare(other))),
+      schemas: Object.fromEntries(Object.entries(schemas).sort(([one], [other]) => (one < other ? -1 : 1))),
     },
   };
 }
@@ -214,9 +214,14 @@ function describePathParameter(name: string, about: string): ParameterObject {
 function describeResponses(operation: Operation, toSchema: ToSchema): Record<string, Referenced<ResponseObject>> {
   const { isPublic = false, answer, furtherAnswers = [], examples } = operation;
   const responses: Record<string, ResponseObject> = {};
-  const add = (status: number, response: ResponseObject) => {
-    const content = { ...responses[status]?.content, ...response.content };
-    responses[status] = { ...response, ...withMembers('content', content) };
+  // one status may have several media types
+  const add = (status: number, { content, ...response }: ResponseObject) => {
+    const { description: earlier, headers, content: others } = responses[status] ?? {};
+    responses[status] = {
+      description: earlier === undefined ? response.description : `${earlier}\n\n${response.description}`,
+      headers: { ...headers, ...response.headers },
+      ...withMembers('content', { ...others, ...content }),
+    };
   };
   for (const one of [answer, ...furtherAnswers]) {
     add(one.status, {
