@@ -3,6 +3,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { STATUS_CODES } from 'node:http';
 import { dirname, join } from 'node:path';
 import process from 'node:process';
+import { createOpenApiDocument } from '../src/http/openapi/document.ts';
 import { reasons, type Reason } from '../src/reasons.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -11,7 +12,11 @@ const table: readonly (readonly [code: string, reason: Reason])[] = Object.entri
 /** Their paths in the repository, and their text. */
 export function generatedDocs(): Readonly<Record<string, string>> {
   const pages = table.map(([code, reason]) => [`docs/reasons/${code}.md`, reasonPage(code, reason)] as const);
-  return { 'docs/reasons.md': reasonIndex(), ...Object.fromEntries(pages) };
+  return {
+    'docs/openapi.json': `${JSON.stringify(createOpenApiDocument(), null, 2)}\n`,
+    'docs/reasons.md': reasonIndex(),
+    ...Object.fromEntries(pages),
+  };
 }
 
 function reasonIndex(): string {

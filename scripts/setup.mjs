@@ -117,7 +117,7 @@ function build() {
 export function setUp({ forTests = false } = {}) {
   requireNode();
   installPackages();
-  installPrograms(['nginx', 'openssl', ...(forTests ? ['curl', 'shellcheck', 'wrk', 'h2load'] : [])]);
+  installPrograms(['nginx', 'openssl', ...(forTests ? ['curl', 'shellcheck', 'wrk', 'h2load', 'chromium'] : [])]);
   build();
 }
 

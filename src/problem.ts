@@ -48,11 +48,18 @@ export function typeOf(reason: string): string {
   return `/v1/management/problems${reason && `/${reason}`}`;
 }
 
+// RFC 9110's, as nginx has them in problems.conf; Node's are older
+const titles: Readonly<Record<number, string | undefined>> = {
+  ...STATUS_CODES,
+  413: 'Content Too Large',
+  422: 'Unprocessable Content',
+};
+
 /** The JSON body of a problem. */
 export function presentProblem({ status, reason, message, errors }: Problem, requestId: string): object {
   return {
     type: typeOf(reason),
-    title: STATUS_CODES[status] ?? 'Error',
+    title: titles[status] ?? 'Error',
     status,
     reason,
     detail: message,

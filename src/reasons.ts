@@ -312,6 +312,11 @@ export const reasons = {
       'The gateway does not remember a refusal with this request id: it was granted, or refused too long ago, or by another gateway.',
     remedy: "nginx's access log has every request with its `request_id`.",
   },
+  unknown_reason: {
+    status: 404,
+    meaning: 'No problem has this reason.',
+    remedy: 'All of them are at `/v1/management/problems`.',
+  },
   duplicate_api_client_id: {
     status: 409,
     meaning: 'Another API client has this `api_client_id`.',

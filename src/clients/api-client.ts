@@ -69,6 +69,8 @@ export function isAccepted(key: ApiKey, at: number): boolean {
 }
 
 /** RFC 3339, UTC. */
+export function toTime(milliseconds: number): string;
+export function toTime(milliseconds: number | null): string | null;
 export function toTime(milliseconds: number | null): string | null {
   return milliseconds === null ? null : new Date(milliseconds).toISOString();
 }

@@ -244,7 +244,7 @@ async function update(
 }
 
 function hintOf({ hint, expiresAt }: DeclaredKey): string {
-  return `...${hint}${expiresAt === null ? '' : ` until ${toTime(expiresAt) ?? ''}`}`;
+  return `...${hint}${expiresAt === null ? '' : ` until ${toTime(expiresAt)}`}`;
 }
 
 function isNothing(value: unknown): boolean {

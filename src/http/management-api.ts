@@ -12,6 +12,7 @@ import { createAuditRoutes } from './audit-routes.ts';
 import { createIntrospectionRoute } from './credential-routes.ts';
 import { createDecisionRoutes, type FindDenial } from './decision-routes.ts';
 import { createDeclarationRoutes } from './declaration-routes.ts';
+import { createDocumentRoute } from './document-routes.ts';
 import type { ManagementState } from './management-app.ts';
 
 export interface ManagementApiOptions {
@@ -38,6 +39,7 @@ export function useManagementApi(
     createDeclarationRoutes(declarations),
     createAuditRoutes(store),
     createDecisionRoutes(findDenial),
+    createDocumentRoute(),
   ]) {
     app.use(router.allowedMethods());
     app.use(router.routes());

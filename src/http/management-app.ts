@@ -11,6 +11,7 @@ import { redact, type Logger } from '../log.ts';
 import { presentProblem, Problem } from '../problem.ts';
 import { createLeakRoute } from './credential-routes.ts';
 import type { FindDenial } from './decision-routes.ts';
+import { createReferenceRoute } from './document-routes.ts';
 import { useManagementApi, type ManagementApiOptions } from './management-api.ts';
 import { createProblemPages } from './problem-pages.ts';
 import type { ReportDenial } from './report-denial.ts';
@@ -75,6 +76,7 @@ export function createManagementApp(options: ManagementAppOptions): Koa<Manageme
   const app = createApp(isBehindNginx, log);
   app.use(health.routes());
   app.use(createProblemPages().routes());
+  app.use(createReferenceRoute().routes());
   app.use(createLeakRoute(api.keys, log).routes());
   app.use(authenticateCaller(authenticate, policyOf, reportDenial));
   app.use(audit(api.store, api.now, log));

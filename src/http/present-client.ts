@@ -1,8 +1,9 @@
 import { isAccepted, stateOf, toTime, type ApiKey } from '../clients/api-client.ts';
 import type { ClientWithKeys } from '../clients/client-store.ts';
+import type { ApiClientAnswer, ApiKeyAnswer } from './answer-schemas.ts';
 
 /** An API client as the management API shows it: the only place where one of its fields becomes public. */
-export function presentClient(client: ClientWithKeys, at: number): object {
+export function presentClient(client: ClientWithKeys, at: number): ApiClientAnswer {
   const { id, keys } = client;
   return {
     id,
@@ -31,7 +32,7 @@ export function presentClient(client: ClientWithKeys, at: number): object {
 }
 
 /** A key, without what would let anybody use it. */
-export function presentKey(key: ApiKey, at: number): object {
+export function presentKey(key: ApiKey, at: number): ApiKeyAnswer {
   return {
     id: key.id,
     hint: key.hint,

@@ -36,7 +36,7 @@ export function createProblemPages(): Router<ManagementState> {
 
   router.get('/problems/:reason', (context) => {
     const code = context.params['reason'] ?? '';
-    if (!isReason(code)) throw new Problem(404, 'not_found', 'There is no such reason.');
+    if (!isReason(code)) throw new Problem(404, 'unknown_reason', 'No problem has this reason.');
     const { status, meaning, remedy }: Reason = reasons[code];
     context.set(pageHeaders);
     context.type = 'html';

@@ -29,7 +29,9 @@ const line = z
     abort: true,
   })
   .refine((text) => text === text.normalize(), { error: 'must be in Unicode normal form C', abort: true })
-  .refine((text) => text === text.trim(), { error: 'must not begin or end with a space' });
+  .refine((text) => text === text.trim(), { error: 'must not begin or end with a space' })
+  // what a refinement asks for is not to be seen in its schema, so the OpenAPI document has it from here
+  .meta({ minLength: 1, maxLength: maxCharacters, pattern: String.raw`^\S(?:.*\S)?$` });
 
 /** Such a line that fits into a header whole: of two clients that are cut off alike, an application would see one. */
 const identifier = line.refine(fitsHeader, {
@@ -42,11 +44,16 @@ const flag = z
   .transform(String)
   .transform((text) => text === 'true');
 
+/** In a query string, where the two are one. */
+const queryFlag = flag.meta({ type: 'boolean', anyOf: undefined });
+
 /** RFC 3339, with any offset; what is kept and shown is UTC. In milliseconds since the epoch. */
 const time = z.iso
   .datetime({ offset: true, error: 'must be a time as in RFC 3339, such as 2027-01-31T00:00:00Z, or null' })
   .transform((text) => Date.parse(text))
-  .refine((at) => at <= Date.parse('9999-12-31T23:59:59.999Z'), { error: 'is beyond the year 9999' });
+  .refine((at) => at <= Date.parse('9999-12-31T23:59:59.999Z'), { error: 'is beyond the year 9999' })
+  // the format says it all
+  .meta({ pattern: undefined });
 
 const futureTime = time.refine((at) => at > Date.now(), { error: 'is in the past' });
 
@@ -54,11 +61,12 @@ function listOf<T extends z.ZodType<string>>(item: T, most: number) {
   return z
     .array(item, { error: 'must be a list' })
     .max(most, { error: `has more than ${most} members` })
-    .refine((list) => new Set(list).size === list.length, { error: 'has a member twice' });
+    .refine((list) => new Set(list).size === list.length, { error: 'has a member twice' })
+    .meta({ uniqueItems: true });
 }
 
 const tags = listOf(
-  line.refine((text) => countCharacters(text) <= 64, { error: 'has more than 64 characters' }),
+  line.refine((text) => countCharacters(text) <= 64, { error: 'has more than 64 characters' }).meta({ maxLength: 64 }),
   32,
 );
 
@@ -71,73 +79,119 @@ const scopes = listOf(
 );
 
 const cidrs = listOf(
-  z.string({ error: 'must be a string' }).refine((text) => faultOfCidr(text) === undefined, {
-    error: ({ input }) => faultOfCidr(input as string) ?? '',
-  }),
+  z
+    .string({ error: 'must be a string' })
+    .refine((text) => faultOfCidr(text) === undefined, {
+      error: ({ input }) => faultOfCidr(input as string) ?? '',
+    })
+    .meta({ pattern: '^[0-9a-fA-F:.]{2,45}/(?:0|[1-9][0-9]{0,2})$', examples: ['192.0.2.0/24', '2001:db8::/32'] }),
   64,
 );
 
-const rate = z.string({ error: 'must be a string such as 100/s, or null' }).refine((text) => parseRate(text), {
-  error: 'must be a number of requests and a unit of time, such as 100/s; also /m, /h and /d',
-});
+const rate = z
+  .string({ error: 'must be a string such as 100/s, or null' })
+  .refine((text) => parseRate(text), {
+    error: 'must be a number of requests and a unit of time, such as 100/s; also /m, /h and /d',
+  })
+  .meta({ pattern: '^[1-9][0-9]{0,8}/[smhd]$' });
 
 const burst = z
   .int({ error: 'must be a whole number, or null' })
   .min(1, { error: 'must be at least 1' })
   .max(999_999_999, { error: 'must be at most 999999999' });
 
+const longestSpan = 366 * 86_400;
+const spanText = z.string().meta({ pattern: '^[0-9]{1,9}[smhd]?$' });
+
 /** Seconds in; milliseconds out. */
 const span = z
-  .union([z.string(), z.int().min(0).transform(String)], { error: 'must be a span of time such as 24h, 90m or 0' })
+  .union([spanText, z.int().min(0).meta({ maximum: longestSpan }).transform(String)], {
+    error: 'must be a span of time such as 24h, 90m or 0',
+  })
   .transform((text) => parseSeconds(text) ?? -1)
-  .refine((seconds) => seconds >= 0 && seconds <= 366 * 86_400, {
+  .refine((seconds) => seconds >= 0 && seconds <= longestSpan, {
     error: 'must be a span of time such as 24h, 90m or 0, at most 366d',
   })
   .transform((seconds) => seconds * 1_000);
 
+/** What is said of the members of an API client, wherever they stand. */
+export const clientMembers = {
+  name: line.meta({
+    description: `One line of visible text in any script: no control or invisible characters, no emoji, no space at either end, in Unicode normal form C. The application receives it as \`X-Client-Name\`.`,
+  }),
+  api_client_id: identifier.meta({
+    description: `Unique. As \`name\`, and at most 1,024 bytes when percent-encoded. The application receives it as \`X-Client-Id\`; for access tokens it is what names the client.`,
+  }),
+  description: line.nullable().meta({ description: 'One line for people, as visible as a `name`.' }),
+  tags: tags.meta({ description: 'To find clients by: each one line as visible as a `name`.' }),
+  scopes: scopes.meta({ description: 'What locations ask for, `$required_scopes`: scope tokens of RFC 6749 3.3.' }),
+  allowed_cidrs: cidrs.meta({
+    description:
+      'CIDR blocks that the client may call from, without bits beyond the prefix, IPv4 ones as IPv4. None: from anywhere.',
+  }),
+  is_admin: flag.meta({ description: 'May use the management API.' }),
+  enabled: flag.meta({ description: '`false`: its keys and its access tokens are refused with 403.' }),
+  rate_limit: rate.nullable().meta({ description: 'Requests and a unit of time, s, m, h or d, such as `100/s`.' }),
+  rate_limit_burst: burst
+    .nullable()
+    .meta({ description: 'So many requests more in ten of the units of `rate_limit`, without which there is none.' }),
+  quota: rate.nullable().meta({ description: 'A second limit of the same form, such as `100000/d`.' }),
+};
+
+const futureEnd = futureTime.nullable();
+
 export const createRequest = z
   .strictObject({
-    name: line.optional(),
-    api_client_id: identifier.optional(),
-    description: line.nullable().default(null),
-    tags: tags.default([]),
-    scopes: scopes.default([]),
-    allowed_cidrs: cidrs.default([]),
-    is_admin: flag.default(false),
-    enabled: flag.default(true),
-    expires_at: futureTime.nullable().default(null),
-    rate_limit: rate.nullable().default(null),
-    rate_limit_burst: burst.nullable().default(null),
-    quota: rate.nullable().default(null),
-    generate_api_key: flag.default(true),
+    name: clientMembers.name.optional(),
+    api_client_id: clientMembers.api_client_id.optional(),
+    description: clientMembers.description.default(null),
+    tags: clientMembers.tags.default([]),
+    scopes: clientMembers.scopes.default([]),
+    allowed_cidrs: clientMembers.allowed_cidrs.default([]),
+    is_admin: clientMembers.is_admin.prefault(false),
+    enabled: clientMembers.enabled.prefault(true),
+    expires_at: futureEnd.meta({ description: 'In the future: from then on as if disabled.' }).prefault(null),
+    rate_limit: clientMembers.rate_limit.default(null),
+    rate_limit_burst: clientMembers.rate_limit_burst.default(null),
+    quota: clientMembers.quota.default(null),
+    generate_api_key: flag
+      .meta({ description: '`false` for a client that comes with access tokens alone.' })
+      .prefault(true),
   })
   .refine((request) => request.rate_limit_burst === null || request.rate_limit !== null, {
     path: ['rate_limit_burst'],
     error: 'needs a rate_limit',
+  })
+  .meta({
+    id: 'CreateApiClient',
+    description:
+      'Nothing is needed. Without `api_client_id` one is generated; without `name` it is the `api_client_id`. A member that is not named here is refused.',
   });
 
 /** Null clears. A time in the past ends the client at once. */
-export const updateRequest = z.strictObject({
-  name: line.optional(),
-  api_client_id: identifier.optional(),
-  description: line.nullish(),
-  tags: tags.nullish(),
-  scopes: scopes.nullish(),
-  allowed_cidrs: cidrs.nullish(),
-  is_admin: flag.optional(),
-  enabled: flag.optional(),
-  expires_at: time.nullish(),
-  rate_limit: rate.nullish(),
-  rate_limit_burst: burst.nullish(),
-  quota: rate.nullish(),
-});
-
-const wholeNumber = (min: number, max: number) =>
-  z
-    .string({ error: 'must be given once' })
-    .regex(/^(?:0|[1-9][0-9]*)$/, { error: `must be a whole number from ${min} to ${max}`, abort: true })
-    .transform(Number)
-    .refine((value) => value >= min && value <= max, { error: `must be a whole number from ${min} to ${max}` });
+export const updateRequest = z
+  .strictObject({
+    name: clientMembers.name.optional(),
+    api_client_id: clientMembers.api_client_id.optional(),
+    description: clientMembers.description.optional(),
+    tags: clientMembers.tags.nullish(),
+    scopes: clientMembers.scopes.nullish(),
+    allowed_cidrs: clientMembers.allowed_cidrs.nullish(),
+    is_admin: clientMembers.is_admin.optional(),
+    enabled: clientMembers.enabled.optional(),
+    expires_at: time
+      .nullable()
+      .meta({ description: 'From then on as if disabled. A time in the past ends the client at once.' })
+      .optional(),
+    rate_limit: clientMembers.rate_limit.optional(),
+    rate_limit_burst: clientMembers.rate_limit_burst.optional(),
+    quota: clientMembers.quota.optional(),
+  })
+  .meta({
+    id: 'UpdateApiClient',
+    description:
+      'What is not named stays; `null` clears, and a burst goes with its rate. What the gateway gives by itself is refused.',
+  });
 
 /** Clients that one document may declare: all of it is applied in one transaction. */
 const maxDeclared = 10_000;
@@ -150,14 +204,19 @@ const declaredKey = z
       .regex(/^sha256:[0-9a-f]{64}$/, {
         error: 'must be sha256: and the 64 hexadecimal digits of the SHA-256 of the secret',
       })
+      .meta({ description: '`sha256:` and the SHA-256 of what stands behind the dot of the key.' })
       .transform((text) => text.slice('sha256:'.length)),
     hint: z
       .string({ error: 'must be a string' })
       .regex(/^[A-Za-z0-9]{0,4}$/, { error: 'must be at most the last four characters of the secret' })
+      .meta({ description: 'The last four characters of the key.' })
       .default(''),
-    expires_at: time.nullable().default(null),
-    checksum: flag.default(false),
+    expires_at: time.nullable().meta({ description: 'From then on the key is refused.' }).prefault(null),
+    checksum: flag
+      .meta({ description: '`true` for a key of this program, whose last six characters are a checksum.' })
+      .prefault(false),
   })
+  .meta({ id: 'DeclaredApiKey' })
   .transform(({ digest, hint, expires_at: expiresAt, checksum }) => ({
     digest,
     hint,
@@ -172,25 +231,33 @@ const declaredClient = z
       .int({ error: 'must be a whole number' })
       .min(1, { error: 'must be at least 1' })
       .max(2 ** 31, { error: 'must be at most 2147483648' })
+      .meta({
+        description: 'The id that its keys begin with: of the client, or, for a new one, larger than every id before.',
+      })
       .optional(),
-    api_client_id: identifier,
-    name: line.optional(),
-    description: line.nullable().default(null),
-    tags: tags.default([]),
-    scopes: scopes.default([]),
-    allowed_cidrs: cidrs.default([]),
-    is_admin: flag.default(false),
-    enabled: flag.default(true),
-    expires_at: time.nullable().default(null),
-    rate_limit: rate.nullable().default(null),
-    rate_limit_burst: burst.nullable().default(null),
-    quota: rate.nullable().default(null),
-    keys: z.array(declaredKey, { error: 'must be a list' }).max(20, { error: 'has more than 20 members' }).optional(),
+    api_client_id: clientMembers.api_client_id,
+    name: clientMembers.name.optional(),
+    description: clientMembers.description.default(null),
+    tags: clientMembers.tags.default([]),
+    scopes: clientMembers.scopes.default([]),
+    allowed_cidrs: clientMembers.allowed_cidrs.default([]),
+    is_admin: clientMembers.is_admin.prefault(false),
+    enabled: clientMembers.enabled.prefault(true),
+    expires_at: time.nullable().meta({ description: 'From then on as if disabled.' }).prefault(null),
+    rate_limit: clientMembers.rate_limit.default(null),
+    rate_limit_burst: clientMembers.rate_limit_burst.default(null),
+    quota: clientMembers.quota.default(null),
+    keys: z
+      .array(declaredKey, { error: 'must be a list' })
+      .max(20, { error: 'has more than 20 members' })
+      .meta({ description: 'Keys that it must have. Without it the keys of the client are left alone.' })
+      .optional(),
   })
   .refine((client) => client.rate_limit_burst === null || client.rate_limit !== null, {
     path: ['rate_limit_burst'],
     error: 'needs a rate_limit',
-  });
+  })
+  .meta({ id: 'DeclaredApiClient', description: 'What is left out has its default.' });
 
 export const declarationRequest = z
   .strictObject({
@@ -211,35 +278,55 @@ export const declarationRequest = z
         });
       seen.set(name, first ?? index);
     }
-  });
+  })
+  .meta({ id: 'Declaration', description: 'All API clients that are declared.' });
 
-export const applyQuery = z.strictObject({
-  dry_run: flag.default(false),
-  prune: flag.default(false),
-  force: flag.default(false),
-  revision: wholeNumber(0, Number.MAX_SAFE_INTEGER).optional(),
-});
+const keyEnd = futureEnd
+  .meta({ description: 'In the future: from then on the key is refused. Null: never.' })
+  .prefault(null);
 
-export const createKeyRequest = z.strictObject({ expires_at: futureTime.nullable().default(null) });
+export const createKeyRequest = z
+  .strictObject({ expires_at: keyEnd })
+  .meta({ id: 'CreateApiKey', description: 'Nothing is needed, and so no body either.' });
 
-export const rotateRequest = z.strictObject({
-  overlap: span.default(24 * 3_600_000),
-  expires_at: futureTime.nullable().default(null),
-});
+export const rotateRequest = z
+  .strictObject({
+    overlap: span
+      .meta({
+        description:
+          'How long the keys that are replaced are still accepted, never past their own end: seconds, or a number with s, m, h or d; at most 366d. 0 is now.',
+      })
+      .prefault('24h'),
+    expires_at: keyEnd,
+  })
+  .meta({ id: 'RotateApiKeys', description: 'Nothing is needed, and so no body either.' });
 
-export const tokenRequest = z.strictObject({
-  token: z
-    .string({ error: 'must be a string' })
-    .min(1, { error: 'must not be empty' })
-    .max(20_000, { error: 'has more than 20,000 characters' }),
-});
+const token = z
+  .string({ error: 'must be a string' })
+  .min(1, { error: 'must not be empty' })
+  .max(20_000, { error: 'has more than 20,000 characters' });
 
-export const introspectRequest = tokenRequest.extend({
-  address: z
-    .string({ error: 'must be a string' })
-    .refine((text) => isIP(text) !== 0, { error: 'must be an IP address' })
-    .optional(),
-});
+export const tokenRequest = z
+  .strictObject({
+    token: token.meta({ description: 'An API key, `<id>.<64 characters>`, with or without `apk ` before it.' }),
+  })
+  .meta({ id: 'ReportLeak' });
+
+export const introspectRequest = z
+  .strictObject({
+    token: token.meta({
+      description: 'An API key or an access token, with or without `apk ` or `Bearer ` before it.',
+    }),
+    address: z
+      .string({ error: 'must be a string' })
+      .refine((text) => isIP(text) !== 0, { error: 'must be an IP address' })
+      .meta({
+        description: 'The IPv4 or IPv6 address that the request would come from. Without it your own.',
+        anyOf: [{ format: 'ipv4' }, { format: 'ipv6' }],
+      })
+      .optional(),
+  })
+  .meta({ id: 'Introspect' });
 
 /** What the gateway gives by itself, in the words of a client or of a key. */
 const given = new Set([
@@ -260,11 +347,33 @@ function countCharacters(text: string): number {
   return Array.from(text).length;
 }
 
+const wholeNumber = (min: number, max: number) =>
+  z
+    .string({ error: 'must be given once' })
+    .regex(/^(?:0|[1-9][0-9]*)$/, { error: `must be a whole number from ${min} to ${max}`, abort: true })
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, { error: `must be a whole number from ${min} to ${max}` })
+    .meta({ type: 'integer', minimum: min, maximum: max, pattern: undefined });
+
+export const applyQuery = z.strictObject({
+  dry_run: queryFlag.meta({ description: '`true`: nothing is done, and the answer is the plan.' }).prefault('false'),
+  prune: queryFlag
+    .meta({
+      description: '`true`: remove clients that are not declared, and keys that are not, of clients whose keys are.',
+    })
+    .prefault('false'),
+  force: queryFlag.meta({ description: '`true`: even if no administrator is left.' }).prefault('false'),
+  revision: wholeNumber(0, Number.MAX_SAFE_INTEGER)
+    .meta({ description: 'Of the plan: nothing is done when something has been changed since then.' })
+    .optional(),
+});
+
 export const maxPage = 1000;
 
 const moment = z.iso
   .datetime({ offset: true, error: 'must be a time as in RFC 3339, such as 2026-01-31T00:00:00Z' })
-  .transform((text) => Date.parse(text));
+  .transform((text) => Date.parse(text))
+  .meta({ pattern: undefined });
 
 const sort = z
   .enum(
@@ -294,16 +403,25 @@ const cursor = z.string({ error: 'must be given once' }).transform((text, contex
 
 export const listQuery = z
   .strictObject({
-    limit: wholeNumber(1, maxPage).default(maxPage),
-    cursor: cursor.optional(),
-    sort: sort.default({ order: 'id', isDescending: false }),
-    name: line.optional(),
-    api_client_id: line.optional(),
-    tag: line.optional(),
-    is_admin: flag.optional(),
-    state: z.enum(['enabled', 'disabled', 'expired'], { error: 'must be enabled, disabled or expired' }).optional(),
-    unused_since: moment.optional(),
-    replaced_key_used: flag.optional(),
+    limit: wholeNumber(1, maxPage).meta({ description: 'How many clients at most.' }).prefault(String(maxPage)),
+    cursor: cursor
+      .meta({ description: 'Where the page before ended: take the whole address from its `Link` header.' })
+      .optional(),
+    sort: sort.meta({ description: 'What the list is in the order of; with `-` the other way round.' }).prefault('id'),
+    name: line.meta({ description: 'A part of the name. A to Z and a to z are the same.' }).optional(),
+    api_client_id: line.meta({ description: 'The `api_client_id`, whole.' }).optional(),
+    tag: line.meta({ description: 'One of the tags, whole.' }).optional(),
+    is_admin: queryFlag.meta({ description: 'Administrators, or all others.' }).optional(),
+    state: z
+      .enum(['enabled', 'disabled', 'expired'], { error: 'must be enabled, disabled or expired' })
+      .meta({ description: 'Those that are enabled and have not ended, are disabled, or have ended.' })
+      .optional(),
+    unused_since: moment
+      .meta({ description: 'Those that were there before this time and have not been used since.' })
+      .optional(),
+    replaced_key_used: queryFlag
+      .meta({ description: '`true`: those that still use a key in whose place another one is.' })
+      .optional(),
   })
   .refine(({ cursor: from, sort: { order } }) => from === undefined || from.sort === order, {
     path: ['cursor'],
@@ -314,33 +432,51 @@ export const listQuery = z
 const idParameter = z
   .string({ error: 'must be given once' })
   .refine((text) => isId(text) && Number.isSafeInteger(Number(text)), { error: 'must be the number of an API client' })
-  .transform(Number);
+  .transform(Number)
+  .meta({ type: 'integer', minimum: 1 });
 
 const word = (pattern: RegExp, error: string) => z.string({ error: 'must be given once' }).regex(pattern, { error });
 
 export const auditQuery = z.strictObject({
-  format: z.enum(['json', 'jsonl'], { error: 'must be json or jsonl' }).default('json'),
-  /** For JSON at most one page; for JSON lines everything when it is not given. */
-  limit: wholeNumber(1, maxPage).optional(),
-  cursor: wholeNumber(0, Number.MAX_SAFE_INTEGER).optional(),
+  format: z
+    .enum(['json', 'jsonl'], { error: 'must be json or jsonl' })
+    .meta({ description: '`jsonl`: everything, or `limit` of it, as JSON lines.' })
+    .default('json'),
+  limit: wholeNumber(1, maxPage)
+    .meta({ description: `How many events at most: for JSON ${maxPage} when it is not given.` })
+    .optional(),
+  cursor: wholeNumber(0, Number.MAX_SAFE_INTEGER)
+    .meta({ description: 'Where the page before ended: take the whole address from its `Link` header.' })
+    .optional(),
   sort: z
     .enum(['id', '-id'], { error: 'must be id or -id' })
-    .default('-id')
-    .transform((text) => ({ isDescending: text === '-id' })),
-  client_id: idParameter.optional(),
-  actor_id: idParameter.optional(),
-  action: word(/^[a-z_]+(?:\.[a-z_]+)?$/, 'must be an action such as api_key.create, or its first part').optional(),
-  outcome: word(/^[a-z_]{1,64}$/, 'must be done, or the reason of a refusal').optional(),
-  request_id: word(/^[A-Za-z0-9._-]{1,64}$/, 'must be a request id').optional(),
-  since: moment.optional(),
-  until: moment.optional(),
+    .transform((text) => ({ isDescending: text === '-id' }))
+    .meta({ description: '`id`: the oldest first.' })
+    .prefault('-id'),
+  client_id: idParameter.meta({ description: 'To this API client.' }).optional(),
+  actor_id: idParameter.meta({ description: 'By this API client.' }).optional(),
+  action: word(/^[a-z_]+(?:\.[a-z_]+)?$/, 'must be an action such as api_key.create, or its first part')
+    .meta({ description: 'Such as `api_key.rotate`, or `api_key` for all of them.' })
+    .optional(),
+  outcome: word(/^[a-z_]{1,64}$/, 'must be done, or the reason of a refusal')
+    .meta({ description: '`done`, or the reason of a refusal.' })
+    .optional(),
+  request_id: word(/^[A-Za-z0-9._-]{1,64}$/, 'must be a request id')
+    .meta({ description: 'In the course of this request.' })
+    .optional(),
+  since: moment.meta({ description: 'From this time on.' }).optional(),
+  until: moment.meta({ description: 'Before this time.' }).optional(),
 });
 
 export function writeCursor(order: SortOrder, value: string | number, id: number): string {
   return order === 'id' ? String(id) : Buffer.from(JSON.stringify([order, value, id])).toString('base64url');
 }
 
-export const changeQuery = z.strictObject({ force: flag.default(false) });
+export const changeQuery = z.strictObject({
+  force: queryFlag
+    .meta({ description: 'Even if no administrator is left that can authenticate a day later.' })
+    .prefault(false),
+});
 
 export const noQuery = z.strictObject({});
 
@@ -360,6 +496,8 @@ export function parseId(text = ''): number {
   return Number(text);
 }
 
+export const idempotencyKeyPattern = /^(?:"([\x20\x21\x23-\x5b\x5d-\x7e]{8,255})"|([\x21\x23-\x7e]{8,255}))$/;
+
 /**
  * The value of the header `Idempotency-Key`, a structured field string (RFC 8941 3.3.3) or bare.
  *
@@ -367,8 +505,7 @@ export function parseId(text = ''): number {
  */
 export function parseIdempotencyKey(header: string | string[] | undefined): string | undefined {
   if (header === undefined) return undefined;
-  const [, quoted, bare] =
-    /^(?:"([\x20\x21\x23-\x5b\x5d-\x7e]{8,255})"|([\x21\x23-\x7e]{8,255}))$/.exec(String(header)) ?? [];
+  const [, quoted, bare] = idempotencyKeyPattern.exec(String(header)) ?? [];
   const key = quoted ?? bare;
   if (key !== undefined) return key;
   throw new Problem(

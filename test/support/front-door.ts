@@ -20,6 +20,8 @@ export interface Ask {
   readonly body?: string | Buffer | undefined;
   /** Sent as JSON, with its media type. */
   readonly json?: unknown;
+  /** Where it comes from, such as 127.0.0.2; limits by address count each by itself. */
+  readonly localAddress?: string;
 }
 
 const api = '/v1/management/api-clients';
@@ -37,7 +39,7 @@ export class FrontDoor {
   }
 
   /** One request on a connection of its own. */
-  ask(path: string, { method = 'GET', headers = {}, key, body, json }: Ask = {}): Promise<Answer> {
+  ask(path: string, { method = 'GET', headers = {}, key, body, json, localAddress }: Ask = {}): Promise<Answer> {
     const startedAt = performance.now();
     return new Promise((resolve, reject) => {
       const request = httpsRequest(
@@ -49,6 +51,7 @@ export class FrontDoor {
           method,
           agent: new Agent({ keepAlive: false }),
           rejectUnauthorized: false,
+          localAddress,
           headers: {
             ...(json !== undefined && { 'Content-Type': 'application/json' }),
             ...(key !== undefined && { Authorization: `apk ${key}` }),
