@@ -6,6 +6,7 @@ import type { CompilePolicy, Policy } from '../auth/policy.ts';
 import type { Logger } from '../log.ts';
 import type { AnswerDecision } from './decision-server.ts';
 import { logDenial } from './log-denial.ts';
+import { createGrantLog } from './log-granted.ts';
 import { replacementHeaders } from './replacement-headers.ts';
 import type { RequestHead } from './request-head.ts';
 import { readPolicy } from './request-headers.ts';
@@ -14,6 +15,8 @@ export interface DecisionListenerOptions {
   readonly authenticate: Authenticate;
   readonly compilePolicy: CompilePolicy;
   readonly log: Logger;
+  /** Every so many grants one is logged; 0 for none. */
+  readonly logGrantedEvery?: number;
   /** Until when nginx may keep a grant, in seconds since the epoch; 0 for not at all. Called when nginx could keep it. */
   readonly cacheUntil?: (granted: Granted) => number;
 }
@@ -23,11 +26,14 @@ export interface DecisionListenerOptions {
  * would cost nginx the connection. It knows one path and no exemptions.
  */
 export function createDecisionHandler(options: DecisionListenerOptions): AnswerDecision {
-  const { authenticate, compilePolicy, log, cacheUntil = () => 0 } = options;
+  const { authenticate, compilePolicy, log, logGrantedEvery = 0, cacheUntil = () => 0 } = options;
   const findPolicy = rememberPolicies(compilePolicy);
+  const logGranted = createGrantLog(logGrantedEvery, log);
 
   function answerTo(decision: Decision, policy: Policy, { requestId, hasCache }: RequestHead): string {
-    const text = answer(decision, policy, requestId, log);
+    if (decision.outcome === 'granted') logGranted(decision, requestId);
+    else logDenial(decision, requestId, log);
+    const text = answer(decision, policy);
     // in the tick of the answer: a change that comes later withdraws what is promised here
     return hasCache ? text.replace('\r\n', `\r\nX-Accel-Expires: ${expiryOf(decision)}\r\n`) : text;
   }
@@ -75,9 +81,8 @@ function rememberPolicies(compilePolicy: CompilePolicy): (policyLines: string) =
   };
 }
 
-function answer(decision: Decision, policy: Policy, requestId: string, log: Logger): string {
+function answer(decision: Decision, policy: Policy): string {
   if (decision.outcome === 'granted') return grantedMessage(decision);
-  logDenial(decision, requestId, log);
   const { outcome, reason } = decision;
   switch (outcome) {
     case 'unauthenticated': {

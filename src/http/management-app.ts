@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import Router from '@koa/router';
+import Router, { type RouterContext } from '@koa/router';
 import Koa, { type Middleware, type Next, type ParameterizedContext } from 'koa';
 import type { Authenticate } from '../auth/authenticator.ts';
 import { denialDetails, publicReasons, type Principal } from '../auth/decision.ts';
@@ -41,6 +41,23 @@ export type DescribeIssuers = (policy: Policy) => object | undefined;
 /** The metrics as text, or null while they are not all to be had. */
 export type ReadMetrics = () => Promise<{ readonly contentType: string; readonly text: string } | null>;
 
+/** Puts a span around a call. */
+export type TraceCall = (
+  call: {
+    readonly method: string;
+    readonly requestId: string;
+    readonly traceparent: string | undefined;
+    readonly tracestate: string | undefined;
+  },
+  handle: () => Promise<void>,
+  /** What is known of it at its end; the route is that of the router, without the values of its parameters. */
+  describe: () => {
+    readonly status: number;
+    readonly route: string | undefined;
+    readonly clientId: string | undefined;
+  },
+) => Promise<void>;
+
 export interface ManagementAppOptions {
   readonly authenticate: Authenticate;
   /** The same, but leaves no trace of a use. */
@@ -54,6 +71,7 @@ export interface ManagementAppOptions {
   readonly readinessChecks: Readonly<Record<string, ReadinessCheck>>;
   readonly describeIssuers: DescribeIssuers;
   readonly readMetrics: ReadMetrics;
+  readonly traceCall?: TraceCall | undefined;
   readonly now: () => number;
   readonly log: Logger;
 }
@@ -64,7 +82,7 @@ export interface ManagementAppOptions {
  */
 export function createManagementApp(options: ManagementAppOptions): Koa<ManagementState> {
   const { authenticate, examine, isBehindNginx, compilePolicy, clients, keys, store } = options;
-  const { readinessChecks, describeIssuers, readMetrics, now, log } = options;
+  const { readinessChecks, describeIssuers, readMetrics, traceCall, now, log } = options;
   const policyOf = (rawHeaders: readonly string[]) =>
     compilePolicy(readPolicy(readGatewayHeaders(rawHeaders).policyLines));
   const app = new Koa<ManagementState>();
@@ -86,6 +104,7 @@ export function createManagementApp(options: ManagementAppOptions): Koa<Manageme
   const api = createApiClientRoutes({ clients, keys, now });
 
   app.use(identifyRequest(isBehindNginx));
+  if (traceCall) app.use(traceCalls(traceCall));
   app.use(answerProblems(log));
   app.use(health.routes());
   app.use(leaks.routes());
@@ -108,6 +127,23 @@ function identifyRequest(isBehindNginx: boolean): Middleware<ManagementState> {
     context.set('X-Request-Id', context.state.requestId);
     context.set('Cache-Control', 'no-store');
     await next();
+  };
+}
+
+/** Probes come every few seconds, and are none of the API's calls. */
+function traceCalls(trace: TraceCall): Middleware<ManagementState, Pick<RouterContext, '_matchedRoute'>> {
+  return (context, next) => {
+    if (!context.path.startsWith('/v1/management')) return next();
+    const { method, state } = context;
+    const headers = { traceparent: context.get('traceparent'), tracestate: context.get('tracestate') };
+    return trace({ method, requestId: state.requestId, ...headers }, next, () => {
+      const { status, _matchedRoute: route } = context;
+      return {
+        status,
+        route: typeof route === 'string' ? route : undefined,
+        clientId: state.principal?.clientId,
+      };
+    });
   };
 }
 

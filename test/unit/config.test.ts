@@ -33,9 +33,11 @@ suite('the environment', () => {
       createApiKey: false,
       bootstrapKeyLifetime: 86_400_000,
       logLevel: 'info',
+      logGrantedEvery: 1_000,
       workers: 1,
       allowInsecureHttp: false,
       staleKeysLifetime: 3_600_000,
+      traces: undefined,
     });
   });
 
@@ -47,6 +49,7 @@ suite('the environment', () => {
       APIGW_MANAGEMENT_LISTEN: '10.0.0.1:0',
       APIGW_BOOTSTRAP_KEY_LIFETIME: '90m',
       APIGW_LOG_LEVEL: 'debug',
+      APIGW_LOG_GRANTED_EVERY: '0',
       APIGW_WORKERS: '64',
       OIDC_ALLOW_INSECURE_HTTP: 'True',
       OIDC_STALE_KEYS_LIFETIME: '2h',
@@ -59,9 +62,11 @@ suite('the environment', () => {
       createApiKey: true,
       bootstrapKeyLifetime: 5_400_000,
       logLevel: 'debug',
+      logGrantedEvery: 0,
       workers: 64,
       allowInsecureHttp: true,
       staleKeysLifetime: 7_200_000,
+      traces: undefined,
     });
   });
 
