@@ -108,6 +108,8 @@ suite('a request has one id, in the answer, in its body, in the log of nginx and
     const requestId = /^x-request-id: (.*)$/im.exec(head)?.[1] ?? '';
     return { status: Number(head.split(' ')[1]), requestId, body };
   }
+  /** Of whom nginx has kept nothing. */
+  const askAsNewcomer = async (path: string) => ask(path, { key: await createKey({}) });
   /** Nothing is kept for some seconds after a client has changed. */
   async function askUntilKept(): Promise<Seen> {
     const kept: Seen[] = [];
@@ -131,7 +133,7 @@ suite('a request has one id, in the answer, in its body, in the log of nginx and
   const manage = '/v1/management/api-clients';
 
   const kinds: Record<string, Kind> = {
-    'a grant': { ask: () => ask('/x', { key }), status: 200, logged: 'granted' },
+    'a grant': { ask: () => askAsNewcomer('/x'), status: 200, logged: 'granted' },
     // with several workers none is kept
     ...(form !== 'workers' && { 'a grant that nginx has kept': { ask: askUntilKept, status: 200 } }),
     'no credential': { ask: () => ask('/x'), status: 401, logged: 'denied' },
@@ -153,8 +155,8 @@ suite('a request has one id, in the answer, in its body, in the log of nginx and
     },
     'a gateway that is away': { ask: () => ask('/dead/x', { key }), status: 503 },
     'a decision of somebody else': { ask: () => ask('/typo/x', { key }), status: 503 },
-    'an application that is away': { ask: () => ask('/away/x', { key }), status: 502, logged: 'granted' },
-    'an application that is silent': { ask: () => ask('/silent/x', { key }), status: 504, logged: 'granted' },
+    'an application that is away': { ask: () => askAsNewcomer('/away/x'), status: 502, logged: 'granted' },
+    'an application that is silent': { ask: () => askAsNewcomer('/silent/x'), status: 504, logged: 'granted' },
     'two Authorization lines': {
       ask: () => sendRaw(`${head}\r\nAuthorization: apk 1\r\nAuthorization: apk 1`),
       status: 400,
