@@ -75,6 +75,13 @@ const general: Readonly<Record<string, Rule>> = {
   OTEL_BSP_EXPORT_TIMEOUT: milliseconds,
 };
 
+/** The reference in docs/tracing.md is checked against this list. */
+export const traceVariables: readonly string[] = [
+  ...['OTEL_SDK_DISABLED', 'OTEL_TRACES_EXPORTER', 'OTEL_SERVICE_NAME'],
+  ...Object.keys(general),
+  ...Object.keys(ofExporter).map((name) => `OTEL_EXPORTER_OTLP_${name}`),
+];
+
 /**
  * Reads whether traces are wanted: OpenTelemetry's usual variables, of which an empty one is as good as none. Mistakes are
  * looked for only when they are, for the machine may have these variables for others.

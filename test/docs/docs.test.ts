@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { denialDetails } from '../../src/auth/decision.ts';
 import { settings } from '../../src/config.ts';
 import { localSettings } from '../../src/local/settings.ts';
+import { traceVariables } from '../../src/trace-settings.ts';
 import { makeTempDir, root, startTestStack } from '../support/stack.ts';
 import { startUp, stopUp, type Up } from '../support/up.ts';
 
@@ -145,6 +146,12 @@ suite('the documents', () => {
     for (const [, name = '', documented] of rows) {
       if (name in settings) assert.equal(documented, settings[name as keyof typeof settings].default, name);
     }
+  });
+
+  test('name every variable for traces, and no other', () => {
+    const rows = [...read('docs/tracing.md').matchAll(/^\| (`OTEL[^|]*`) \|/gm)];
+    const named = rows.flatMap(([, cell = '']) => cell.replaceAll('`', '').split(', '));
+    assert.deepEqual(named.sort(), [...traceVariables].sort());
   });
 
   test('name every reason for a denial', () => {
