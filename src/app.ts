@@ -22,9 +22,11 @@ import { createManagementApp } from './http/management-app.ts';
 import { createDenialReporter } from './http/report-denial.ts';
 import type { Logger } from './log.ts';
 import { aggregate, createCounts, createMetrics } from './metrics.ts';
+import { fetchDocument } from './oidc/fetch-document.ts';
 import { createIssuers } from './oidc/issuers.ts';
 import { followChanges } from './store/change-feed.ts';
 import { openStore } from './store/open-store.ts';
+import type { Tracing } from './tracing.ts';
 import type { Peers } from './workers/peers.ts';
 
 export interface Gateway {
@@ -36,18 +38,24 @@ export interface Gateway {
   close(): Promise<void>;
 }
 
+/** What a process has that is not alone, or not unwatched. */
+export interface Surroundings {
+  readonly peers?: Peers | undefined;
+  readonly tracing?: Tracing | undefined;
+}
+
 /**
  * Composes the gateway and starts it. Whatever has been opened is closed again when a later step fails.
  *
  * @throws {Error} whose message says what cannot be opened or listened on
  */
-export async function startGateway(config: Config, log: Logger, peers?: Peers): Promise<Gateway> {
+export async function startGateway(config: Config, log: Logger, surroundings: Surroundings = {}): Promise<Gateway> {
   const opened: (() => Promise<void>)[] = [];
   const close = async () => {
     for (const step of opened.splice(0).reverse()) await step();
   };
   try {
-    return { ...(await start(config, log, opened, peers)), close };
+    return { ...(await start(config, log, opened, surroundings)), close };
   } catch (error) {
     await close();
     throw error;
@@ -58,13 +66,15 @@ async function start(
   config: Config,
   log: Logger,
   opened: (() => Promise<void>)[],
-  peers: Peers | undefined,
+  { peers, tracing }: Surroundings,
 ): Promise<Omit<Gateway, 'close'>> {
   const now = Date.now;
   const monotonicNow = () => performance.now();
   const counts = createCounts();
   const registry = createMetrics(counts);
 
+  // last, when nothing is left to be traced
+  if (tracing) opened.push(tracing.close);
   const { database, store } = await openStore(config.databaseFile);
   opened.push(() => database.close());
   const directory = createClientDirectory({ store, monotonicNow, counts: counts.clients });
@@ -162,6 +172,7 @@ async function start(
     },
     onKeysChanged: decisionCache.withdrawTokens,
     times: { staleLimit: config.staleKeysLifetime },
+    fetchDocument: tracing?.fetches(fetchDocument),
   });
   const compilePolicy = createPolicyCompiler({
     allowInsecureHttp: config.allowInsecureHttp,
@@ -178,9 +189,9 @@ async function start(
   const verifyToken = createTokenVerifier({ findKeys: issuers.find, now, counts: counts.tokens });
   const authenticator = (onUsed: (at: number, client: ClientRecord, key: KeyRecord | undefined) => void) =>
     createAuthenticator({
-      findClient: directory.find,
-      findClientByApiClientId: directory.findByApiClientId,
-      verifyToken,
+      findClient: tracing?.lookups(directory.find) ?? directory.find,
+      findClientByApiClientId: tracing?.lookups(directory.findByApiClientId) ?? directory.findByApiClientId,
+      verifyToken: tracing?.verifications(verifyToken) ?? verifyToken,
       hasImportedKeys: () => hasImportedKeys,
       now,
       onUsed,
@@ -191,6 +202,15 @@ async function start(
   });
   const limited = limitDecisions(authenticate, createRateLimiter(), (error) => {
     log.error({ err: error }, 'a limit could not be evaluated, and nobody was limited by it');
+  });
+  const counted = countDecisions(limited, counts.decisions);
+  const answer = createDecisionHandler({
+    authenticate: tracing?.decisions(counted) ?? counted,
+    compilePolicy,
+    log,
+    reportDenial,
+    logGrantedEvery: config.logGrantedEvery,
+    cacheUntil: decisionCache.cacheUntil,
   });
   const describeIssuers = ({ problems }: Policy): object | undefined => {
     const statuses = issuers.statuses();
@@ -221,6 +241,7 @@ async function start(
     describeIssuers,
     readMetrics,
     reportDenial,
+    traceCall: tracing?.calls,
     log,
   });
 
@@ -244,16 +265,7 @@ async function start(
     store,
     decisionAddress: await open(
       config.decisionListen,
-      createDecisionServer(
-        createDecisionHandler({
-          authenticate: countDecisions(limited, counts.decisions),
-          compilePolicy,
-          log,
-          reportDenial,
-          cacheUntil: decisionCache.cacheUntil,
-        }),
-        counts.server,
-      ),
+      createDecisionServer(tracing?.answers(answer) ?? answer, counts.server),
     ),
     managementAddress: await open(
       config.managementListen,

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { nearestName } from './nearest-name.ts';
+import { readTraceConfig, type TraceConfig } from './trace-settings.ts';
 
 /** Where a listener listens: a Unix socket (absolute path), or a TCP address. */
 export type ListenAddress =
@@ -19,12 +20,16 @@ export interface Config {
   /** Lifetime of such a key, in milliseconds. */
   readonly bootstrapKeyLifetime: number;
   readonly logLevel: LogLevel;
+  /** Every so many grants one is logged; 0 for none. */
+  readonly logGrantedEvery: number;
   /** Processes that answer; 1 is this one alone. */
   readonly workers: number;
   /** Access tokens may be verified with keys that came over plain HTTP. */
   readonly allowInsecureHttp: boolean;
   /** Milliseconds for which an issuer's keys are used while it cannot be asked. */
   readonly staleKeysLifetime: number;
+  /** Undefined when no traces are wanted. */
+  readonly traces: TraceConfig | undefined;
 }
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
@@ -98,6 +103,11 @@ export const settings = {
     allowed: logLevels.join(', '),
     parse: (value) => logLevels.find((level) => level === value),
   }),
+  APIGW_LOG_GRANTED_EVERY: setting({
+    default: '1000',
+    allowed: 'a whole number from 0 to 1000000000',
+    parse: (value) => (/^(?:0|[1-9][0-9]{0,9})$/.test(value) && Number(value) <= 1e9 ? Number(value) : undefined),
+  }),
   APIGW_WORKERS: setting({
     default: '1',
     allowed: 'a whole number from 1 to 64',
@@ -137,9 +147,11 @@ export function readConfig(env: Environment, alsoKnown: readonly string[] = []):
     createApiKey: read('API_KEY_CREATE', settings.API_KEY_CREATE),
     bootstrapKeyLifetime: read('APIGW_BOOTSTRAP_KEY_LIFETIME', settings.APIGW_BOOTSTRAP_KEY_LIFETIME),
     logLevel: read('APIGW_LOG_LEVEL', settings.APIGW_LOG_LEVEL),
+    logGrantedEvery: read('APIGW_LOG_GRANTED_EVERY', settings.APIGW_LOG_GRANTED_EVERY),
     workers: read('APIGW_WORKERS', settings.APIGW_WORKERS),
     allowInsecureHttp: read('OIDC_ALLOW_INSECURE_HTTP', settings.OIDC_ALLOW_INSECURE_HTTP),
     staleKeysLifetime: read('OIDC_STALE_KEYS_LIFETIME', settings.OIDC_STALE_KEYS_LIFETIME),
+    traces: readTraceConfig(env, problems),
   };
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.freeze(config);

@@ -21,8 +21,11 @@ function standardOutput(): DestinationStream {
   return output;
 }
 
-/** JSON lines on standard output, one per event, time in RFC 3339 UTC. */
-export function createLog(level: LogLevel, destination?: DestinationStream): Logger {
+/**
+ * JSON lines on standard output, one per event, time in RFC 3339 UTC. What `mixin` returns, a new object for each line, is
+ * in the line.
+ */
+export function createLog(level: LogLevel, destination?: DestinationStream, mixin?: () => object): Logger {
   const output = destination ?? standardOutput();
   return pino(
     {
@@ -32,6 +35,7 @@ export function createLog(level: LogLevel, destination?: DestinationStream): Log
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: secretNames.flatMap((name) => [name, `*.${name}`]), censor: '[redacted]' },
       hooks: { streamWrite: redact },
+      ...(mixin && { mixin }),
     },
     output,
   );

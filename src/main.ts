@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs';
-import { startGateway, type Gateway } from './app.ts';
+import { startGateway, type Gateway, type Surroundings } from './app.ts';
 import { ConfigError, readConfig, type Config } from './config.ts';
 import { createLog, type Logger } from './log.ts';
-import { connectPeers, sendToPrimary, type Peers } from './workers/peers.ts';
+import { connectPeers, sendToPrimary } from './workers/peers.ts';
+import type { Tracing } from './tracing.ts';
+import type { TraceConfig } from './trace-settings.ts';
 import type { Workers } from './workers/primary.ts';
 
 /** sysexits.h: EX_CONFIG. A supervisor need not try the same environment again. */
@@ -39,8 +41,8 @@ function readVersion(): string {
   return (JSON.parse(file) as { version: string }).version;
 }
 
-async function start(config: Config, log: Logger, peers?: Peers): Promise<Gateway> {
-  const gateway = await startGateway(config, log, peers);
+async function start(config: Config, log: Logger, surroundings: Surroundings): Promise<Gateway> {
+  const gateway = await startGateway(config, log, surroundings);
   if (config.createApiKey) await bootstrap(gateway, config);
   await warnOfBootstrapKeys(gateway, log);
   return gateway;
@@ -69,12 +71,30 @@ function stopOnSignal(
 }
 
 /** One of several: the first makes the bootstrap key, and the primary says when all are ready. */
-async function runWorker(config: Config, id: number, log: Logger, stopOnFault: (error: unknown) => void) {
-  const peers = connectPeers();
-  const gateway = await (id === 1 ? start(config, log, peers) : startGateway(config, log, peers));
+async function runWorker(
+  config: Config,
+  id: number,
+  log: Logger,
+  tracing: Tracing | undefined,
+  stopOnFault: (error: unknown) => void,
+) {
+  const surroundings = { peers: connectPeers(), tracing };
+  const gateway = await (id === 1 ? start(config, log, surroundings) : startGateway(config, log, surroundings));
   stopOnSignal(() => gateway.close(), log, stopOnFault, true);
   const { decisionAddress, managementAddress } = gateway;
   sendToPrimary({ type: 'started', addresses: { decisionAddress, managementAddress } });
+}
+
+/** Loaded only when it is wanted: it is larger than all the rest. */
+async function trace(config: TraceConfig, log: () => Logger): Promise<Tracing> {
+  const { startTracing } = await import('./tracing.ts');
+  return startTracing({
+    config,
+    version: readVersion(),
+    onLost: (why) => {
+      log().warn({ cause: why }, 'traces are lost; decisions are not affected');
+    },
+  });
 }
 
 async function run(): Promise<void> {
@@ -82,7 +102,10 @@ async function run(): Promise<void> {
   process.stdout.on('error', () => undefined);
   // one process alone has nothing to do with node:cluster
   const { worker } = config.workers === 1 ? {} : (await import('node:cluster')).default;
-  const log = worker ? createLog(config.logLevel).child({ worker: worker.id }) : createLog(config.logLevel);
+  const isDeciding = worker !== undefined || config.workers === 1;
+  const tracing = config.traces && isDeciding ? await trace(config.traces, () => log) : undefined;
+  const commonLog = createLog(config.logLevel, undefined, tracing?.logFields);
+  const log = worker ? commonLog.child({ worker: worker.id }) : commonLog;
   const stopOnFault = (error: unknown) => {
     log.fatal({ err: error }, 'a fault in the program');
     process.exit(1);
@@ -95,10 +118,10 @@ async function run(): Promise<void> {
   };
 
   if (worker) {
-    await runWorker(config, worker.id, log, stopOnFault).catch(giveUp);
+    await runWorker(config, worker.id, log, tracing, stopOnFault).catch(giveUp);
     return;
   }
-  const gateway = await (config.workers === 1 ? start(config, log) : startAll(config, log)).catch(giveUp);
+  const gateway = await (config.workers === 1 ? start(config, log, { tracing }) : startAll(config, log)).catch(giveUp);
   stopOnSignal(() => gateway.close(), log, stopOnFault);
   log.info(
     {

@@ -63,7 +63,7 @@ export function listDecisions({ granted, denied }: DecisionCounts): DecisionCoun
   return [...grants, ...denials.filter(({ count }) => count > 0)];
 }
 
-function methodOf(authorization: string | undefined): Method {
+export function methodOf(authorization: string | undefined): Method {
   const { scheme } = parseCredential(authorization);
   if (scheme === 'apk') return 'api_key';
   return scheme === 'bearer' ? 'jwt' : 'none';

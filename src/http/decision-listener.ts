@@ -6,6 +6,7 @@ import type { CompilePolicy, Policy } from '../auth/policy.ts';
 import type { Logger } from '../log.ts';
 import type { ReportDenial } from './report-denial.ts';
 import type { AnswerDecision } from './decision-server.ts';
+import { createGrantLog } from './log-granted.ts';
 import { replacementHeaders } from './replacement-headers.ts';
 import type { RequestHead } from './request-head.ts';
 import { readPolicy } from './request-headers.ts';
@@ -15,6 +16,8 @@ export interface DecisionListenerOptions {
   readonly compilePolicy: CompilePolicy;
   readonly log: Logger;
   readonly reportDenial: ReportDenial;
+  /** Every so many grants one is logged; 0 for none. */
+  readonly logGrantedEvery?: number;
   /** Until when nginx may keep a grant, in seconds since the epoch; 0 for not at all. Called when nginx could keep it. */
   readonly cacheUntil?: (granted: Granted) => number;
 }
@@ -24,11 +27,13 @@ export interface DecisionListenerOptions {
  * would cost nginx the connection. It knows one path and no exemptions.
  */
 export function createDecisionHandler(options: DecisionListenerOptions): AnswerDecision {
-  const { authenticate, compilePolicy, log, reportDenial, cacheUntil = () => 0 } = options;
+  const { authenticate, compilePolicy, log, reportDenial, logGrantedEvery = 0, cacheUntil = () => 0 } = options;
   const findPolicy = rememberPolicies(compilePolicy);
+  const logGranted = createGrantLog(logGrantedEvery, log);
 
   function answerTo(decision: Decision, policy: Policy, request: RequestHead): string {
-    if (decision.outcome !== 'granted') reportDenial(decision, policy, request);
+    if (decision.outcome === 'granted') logGranted(decision, request.requestId);
+    else reportDenial(decision, policy, request);
     const text = answer(decision, policy);
     // in the tick of the answer: a change that comes later withdraws what is promised here
     return request.hasCache ? text.replace('\r\n', `\r\nX-Accel-Expires: ${expiryOf(decision)}\r\n`) : text;

@@ -42,6 +42,23 @@ export type DescribeIssuers = (policy: Policy) => object | undefined;
 /** The metrics as text, or null while they are not all to be had. */
 export type ReadMetrics = () => Promise<{ readonly contentType: string; readonly text: string } | null>;
 
+/** Puts a span around a call. */
+export type TraceCall = (
+  call: {
+    readonly method: string;
+    readonly requestId: string;
+    readonly traceparent: string | undefined;
+    readonly tracestate: string | undefined;
+  },
+  handle: () => Promise<void>,
+  /** What is known of it at its end; the route is that of the router, without the values of its parameters. */
+  describe: () => {
+    readonly status: number;
+    readonly route: string | undefined;
+    readonly clientId: string | undefined;
+  },
+) => Promise<void>;
+
 export interface ManagementAppOptions {
   readonly authenticate: Authenticate;
   /** Whether the caller's address is what `X-Client-Address` says, because nobody but nginx can write it. */
@@ -52,6 +69,7 @@ export interface ManagementAppOptions {
   readonly describeIssuers: DescribeIssuers;
   readonly readMetrics: ReadMetrics;
   readonly reportDenial: ReportDenial;
+  readonly traceCall?: TraceCall | undefined;
   readonly log: Logger;
 }
 
@@ -60,7 +78,7 @@ export interface ManagementAppOptions {
  * no identity header, so it is as safe without nginx in front as with it.
  */
 export function createManagementApp(options: ManagementAppOptions): Koa<ManagementState> {
-  const { authenticate, isBehindNginx, compilePolicy, api, reportDenial, log } = options;
+  const { authenticate, isBehindNginx, compilePolicy, api, reportDenial, traceCall, log } = options;
   const { readinessChecks, describeIssuers, readMetrics } = options;
   const policyOf = (rawHeaders: readonly string[]) =>
     compilePolicy(readPolicy(readGatewayHeaders(rawHeaders).policyLines));
@@ -73,7 +91,7 @@ export function createManagementApp(options: ManagementAppOptions): Koa<Manageme
   health.get('/metrics', metrics(readMetrics));
   health.get('/denials/:requestId', denial(api.findDenial));
 
-  const app = createApp(isBehindNginx, log);
+  const app = createApp(isBehindNginx, log, traceCall);
   app.use(health.routes());
   app.use(createProblemPages().routes());
   app.use(createReferenceRoute().routes());
@@ -107,12 +125,13 @@ export function createOperatorApp({ operator, api, compilePolicy, log }: Operato
   return app;
 }
 
-function createApp(isBehindNginx: boolean, log: Logger): Koa<ManagementState> {
+function createApp(isBehindNginx: boolean, log: Logger, traceCall?: TraceCall): Koa<ManagementState> {
   const app = new Koa<ManagementState>();
   app.on('error', (error: Error) => {
     log.debug({ err: error }, 'a management connection broke');
   });
   app.use(identifyRequest(isBehindNginx));
+  if (traceCall) app.use(traceCalls(traceCall));
   app.use(answerProblems(log));
   return app;
 }
@@ -125,6 +144,23 @@ function identifyRequest(isBehindNginx: boolean): Middleware<ManagementState> {
     context.set('X-Request-Id', context.state.requestId);
     context.set('Cache-Control', 'no-store');
     await next();
+  };
+}
+
+/** Probes come every few seconds, and are none of the API's calls. */
+function traceCalls(trace: TraceCall): Middleware<ManagementState, Pick<RouterContext, '_matchedRoute'>> {
+  return (context, next) => {
+    if (!context.path.startsWith('/v1/management')) return next();
+    const { method, state } = context;
+    const headers = { traceparent: context.get('traceparent'), tracestate: context.get('tracestate') };
+    return trace({ method, requestId: state.requestId, ...headers }, next, () => {
+      const { status, _matchedRoute: route } = context;
+      return {
+        status,
+        route: typeof route === 'string' ? route : undefined,
+        clientId: state.principal?.clientId,
+      };
+    });
   };
 }
 

@@ -7,6 +7,9 @@ export interface RequestHead extends GatewayHeaders {
   readonly isLast: boolean;
   /** Whether nginx can keep the answer to this question: snippets/decision-cache.conf. */
   readonly hasCache: boolean;
+  /** The client's, unexamined (W3C Trace Context); undefined when there is none, empty when there are several. */
+  readonly traceparent: string | undefined;
+  readonly tracestate: string | undefined;
 }
 
 /** Neither visible, nor obs-text, nor white space, nor part of a line end; or half a line end: RFC 9110 5.5, RFC 9112 2.2. */
@@ -34,6 +37,8 @@ export function parseRequestHead(head: string): RequestHead | undefined {
   let hosts = 0;
   let isLast = false;
   let hasCache = false;
+  let traceparent: string | undefined;
+  let tracestate: string | undefined;
   while (end < head.length) {
     const start = end + 2;
     end = endOfLine(head, start);
@@ -67,6 +72,12 @@ export function parseRequestHead(head: string): RequestHead | undefined {
       case 'x-decision-cache':
         hasCache = valueOf(head, colon, end) === 'on';
         break;
+      case 'traceparent':
+        traceparent = traceparent === undefined ? valueOf(head, colon, end) : '';
+        break;
+      case 'tracestate':
+        tracestate = tracestate === undefined ? valueOf(head, colon, end) : '';
+        break;
       // a body, even an empty one, or another protocol
       case 'content-length':
       case 'transfer-encoding':
@@ -76,7 +87,17 @@ export function parseRequestHead(head: string): RequestHead | undefined {
     }
   }
   if (hosts !== 1) return undefined;
-  return { target, policyLines, authorization, clientAddress: clientAddress ?? '', requestId, isLast, hasCache };
+  return {
+    target,
+    policyLines,
+    authorization,
+    clientAddress: clientAddress ?? '',
+    requestId,
+    isLast,
+    hasCache,
+    traceparent,
+    tracestate,
+  };
 }
 
 function endOfLine(head: string, from: number): number {

@@ -16,6 +16,9 @@ export class FetchError extends Error {
   override readonly name = 'FetchError';
 }
 
+/** Rejects with a FetchError alone. */
+export type FetchDocument = (url: URL, transport: Transport, signal: AbortSignal) => Promise<Response>;
+
 /**
  * GETs a JSON document of at most 256 KB. No redirect is followed: where an issuer's documents are is said by
  * configuration, not by an answer.

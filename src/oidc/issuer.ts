@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { allowInsecureRequests, customFetch, discovery } from 'openid-client';
 import type { KeyLookup, Keys } from '../auth/access-token.ts';
 import type { IssuerPolicy } from '../auth/policy.ts';
-import { fetchDocument, FetchError, type Transport } from './fetch-document.ts';
+import { fetchDocument, FetchError, type FetchDocument, type Transport } from './fetch-document.ts';
 import { parseKeySet, type VerificationKey } from './key-set.ts';
 
 /** An issuer's state, in words that may be shown. */
@@ -34,6 +34,7 @@ export interface IssuerOptions {
   /** Called when there are other keys than before, or the first; must return at once and not throw. */
   readonly onKeysChanged?: () => void;
   readonly times?: Partial<IssuerTimes>;
+  readonly fetchDocument?: FetchDocument;
 }
 
 /** All in milliseconds. */
@@ -83,6 +84,7 @@ const longestMessage = 500;
 export function createIssuer(options: IssuerOptions): Issuer {
   const { policy, monotonicNow, nextVersion, onFailure, onLoaded, onKeysChanged } = options;
   const times = { ...defaultTimes, ...options.times };
+  const fetch = options.fetchDocument ?? fetchDocument;
   const { refreshAfter, refreshBefore, staleLimit, coolDown, firstPause, longestPause } = times;
   let loaded: Loaded | undefined;
   let underWay: Promise<void> | undefined;
@@ -132,9 +134,9 @@ export function createIssuer(options: IssuerOptions): Issuer {
   async function fetchAll(): Promise<{ issuer: string; keys: VerificationKey[] }> {
     const signal = AbortSignal.timeout(times.fetchTimeout);
     const transport = await readTransport(policy, signal);
-    const metadata = await discover(policy, (url) => fetchDocument(url, transport, signal));
+    const metadata = await discover(policy, (url) => fetch(url, transport, signal));
     const jwksUri = parseUrl(metadata.jwks_uri, policy);
-    const response = await fetchDocument(jwksUri, transport, signal);
+    const response = await fetch(jwksUri, transport, signal);
     const document: unknown = await response.json().catch(() => {
       throw new FetchError(`${jwksUri.href} is not JSON.`);
     });

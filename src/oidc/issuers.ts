@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { IssuerPolicy } from '../auth/policy.ts';
+import type { FetchDocument } from './fetch-document.ts';
 import { createIssuer, type Issuer, type IssuerStatus, type IssuerTimes } from './issuer.ts';
 
 export interface IssuersOptions {
@@ -9,6 +10,7 @@ export interface IssuersOptions {
   /** Called when an issuer has other keys than before, or its first; must return at once and not throw. */
   readonly onKeysChanged?: (discovery: string) => void;
   readonly times?: Partial<IssuerTimes>;
+  readonly fetchDocument?: FetchDocument | undefined;
 }
 
 /** One Issuer for each distinct way to speak to one, shared by all policies that say the same. */
@@ -21,7 +23,7 @@ export interface Issuers {
 const capacity = 256;
 
 export function createIssuers(options: IssuersOptions): Issuers {
-  const { monotonicNow, onFailure, onLoaded, onKeysChanged, times } = options;
+  const { monotonicNow, onFailure, onLoaded, onKeysChanged, times, fetchDocument } = options;
   const issuers = new LRUCache<string, Issuer>({ max: capacity });
   // counted for all of them together: an issuer that was forgotten does not begin again at one
   let version = 0;
@@ -43,6 +45,7 @@ export function createIssuers(options: IssuersOptions): Issuers {
           onKeysChanged?.(policy.discovery);
         },
         ...(times && { times }),
+        ...(fetchDocument && { fetchDocument }),
       });
       issuers.set(policy.key, issuer);
       return issuer;

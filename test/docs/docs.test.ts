@@ -9,6 +9,7 @@ import { denialDetails, publicReasons } from '../../src/auth/decision.ts';
 import { settings } from '../../src/config.ts';
 import { localSettings } from '../../src/local/settings.ts';
 import { reasons, type Reason } from '../../src/reasons.ts';
+import { traceVariables } from '../../src/trace-settings.ts';
 import { makeTempDir, root, startTestStack } from '../support/stack.ts';
 import { startUp, stopUp, type Up } from '../support/up.ts';
 
@@ -162,6 +163,12 @@ suite('the documents', () => {
     for (const [, name = '', documented] of rows) {
       if (name in settings) assert.equal(documented, settings[name as keyof typeof settings].default, name);
     }
+  });
+
+  test('name every variable for traces, and no other', () => {
+    const rows = [...read('docs/tracing.md').matchAll(/^\| (`OTEL[^|]*`) \|/gm)];
+    const named = rows.flatMap(([, cell = '']) => cell.replaceAll('`', '').split(', '));
+    assert.deepEqual(named.sort(), [...traceVariables].sort());
   });
 
   test('that are made from tables are current: npm run docs', () => {

@@ -66,11 +66,13 @@ export async function startTestStack({
   let printed = '';
   const output = new PassThrough();
   output.on('data', (chunk: Buffer) => (printed += chunk.toString()));
-  const stack = await startStack({ root, settings, env: process.env, output }).catch(async (error: unknown) => {
-    await application.close();
-    process.stderr.write(printed);
-    throw error;
-  });
+  const stack = await startStack({ root, settings, env: { ...process.env, ...env }, output }).catch(
+    async (error: unknown) => {
+      await application.close();
+      process.stderr.write(printed);
+      throw error;
+    },
+  );
   const adminKey = /^NEWLY GENERATED API KEY: (.*)$/m.exec(printed)?.[1] ?? '';
 
   return Object.assign(new FrontDoor(httpsPort, httpPort), {

@@ -15,17 +15,19 @@ const allowed: Record<string, readonly string[]> = {
   oidc: ['auth'],
   http: ['auth', 'clients', 'config', 'duration', 'log', 'problem', 'reasons'],
   local: ['http', 'config'],
-  config: ['nearest-name'],
+  config: ['nearest-name', 'trace-settings'],
+  'trace-settings': [],
   log: ['config'],
   problem: [],
   reasons: [],
   'nearest-name': [],
   duration: [],
   metrics: ['auth', 'clients', 'http'],
-  app: ['auth', 'clients', 'store', 'oidc', 'http', 'config', 'log', 'metrics', 'workers'],
+  tracing: ['auth', 'http', 'oidc', 'log', 'trace-settings'],
+  app: ['auth', 'clients', 'store', 'oidc', 'http', 'config', 'log', 'metrics', 'tracing', 'workers'],
   workers: ['http', 'config', 'log'],
   operator: ['auth', 'clients', 'config', 'http', 'log', 'oidc', 'store'],
-  main: ['app', 'workers', 'config', 'log'],
+  main: ['app', 'workers', 'config', 'log', 'trace-settings', 'tracing'],
   cli: ['auth', 'clients', 'store', 'http', 'local', 'config', 'duration', 'operator', 'reasons'],
 };
 
@@ -53,6 +55,15 @@ suite('the source', () => {
     assert.ok(mentions("from 'knex'").every((file) => file.startsWith('store/')));
     assert.ok(mentions("from 'koa'").every((file) => file.startsWith('http/')));
     assert.deepEqual(mentions("from 'prom-client'"), ['metrics.ts']);
+    assert.deepEqual(mentions("'@opentelemetry/"), ['tracing.ts']);
+  });
+
+  test('loads what makes traces in one place, when they are wanted', () => {
+    const loads = files.flatMap((file) => read(file).match(/^.*'\.[^']*\/tracing\.ts'.*$/gm) ?? []);
+    assert.deepEqual(
+      loads.filter((line) => !line.startsWith('import type ')).map((line) => line.trim()),
+      ["const { startTracing } = await import('./tracing.ts');"],
+    );
   });
 });
 

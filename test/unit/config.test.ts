@@ -33,9 +33,11 @@ suite('the environment', () => {
       createApiKey: false,
       bootstrapKeyLifetime: 86_400_000,
       logLevel: 'info',
+      logGrantedEvery: 1_000,
       workers: 1,
       allowInsecureHttp: false,
       staleKeysLifetime: 3_600_000,
+      traces: undefined,
     });
   });
 
@@ -47,6 +49,7 @@ suite('the environment', () => {
       APIGW_MANAGEMENT_LISTEN: '10.0.0.1:0',
       APIGW_BOOTSTRAP_KEY_LIFETIME: '90m',
       APIGW_LOG_LEVEL: 'debug',
+      APIGW_LOG_GRANTED_EVERY: '0',
       APIGW_WORKERS: '64',
       OIDC_ALLOW_INSECURE_HTTP: 'True',
       OIDC_STALE_KEYS_LIFETIME: '2h',
@@ -59,9 +62,11 @@ suite('the environment', () => {
       createApiKey: true,
       bootstrapKeyLifetime: 5_400_000,
       logLevel: 'debug',
+      logGrantedEvery: 0,
       workers: 64,
       allowInsecureHttp: true,
       staleKeysLifetime: 7_200_000,
+      traces: undefined,
     });
   });
 
@@ -73,6 +78,7 @@ suite('the environment', () => {
       APIGW_MANAGEMENT_LISTEN: 'localhost:99999',
       APIGW_BOOTSTRAP_KEY_LIFETIME: '10s',
       APIGW_LOG_LEVEL: 'loud',
+      APIGW_LOG_GRANTED_EVERY: '1000000001',
       APIGW_WORKERS: '65',
       APIGW_LOG_LEVLE: 'info',
     });
@@ -84,6 +90,7 @@ suite('the environment', () => {
       'API_KEY_CREATE',
       'APIGW_BOOTSTRAP_KEY_LIFETIME',
       'APIGW_LOG_LEVEL',
+      'APIGW_LOG_GRANTED_EVERY',
       'APIGW_WORKERS',
     ];
     assert.deepEqual(
@@ -92,6 +99,67 @@ suite('the environment', () => {
     );
     assert.match(problems[0] ?? '', /did you mean APIGW_LOG_LEVEL\?/);
     assert.doesNotMatch(problems.join(), /hunter2/);
+  });
+
+  suite('says of traces', () => {
+    const url = 'http://collector:4318';
+    const protobuf = { exporters: ['otlp'], protocol: 'http/protobuf' };
+    for (const [what, env, expected] of [
+      [
+        'nothing without a collector',
+        { OTEL_TRACES_SAMPLER: 'nonsense', OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' },
+        undefined,
+      ],
+      ['nothing when they are disabled', { OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_SDK_DISABLED: 'TRUE' }, undefined],
+      ['nothing with no exporter', { OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_TRACES_EXPORTER: 'none' }, undefined],
+      ['nothing with an empty endpoint', { OTEL_EXPORTER_OTLP_ENDPOINT: ' ' }, undefined],
+      ['where the collector is', { OTEL_EXPORTER_OTLP_ENDPOINT: url }, protobuf],
+      ['where that for traces is', { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${url}/v1/traces` }, protobuf],
+      ['that they are wanted, where it usually is', { OTEL_TRACES_EXPORTER: 'otlp' }, protobuf],
+      [
+        'two exporters, and that for traces JSON is spoken',
+        {
+          OTEL_TRACES_EXPORTER: 'otlp, console',
+          OTEL_EXPORTER_OTLP_PROTOCOL: 'http/protobuf',
+          OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: 'http/json',
+          OTEL_EXPORTER_OTLP_HEADERS: 'authorization=Basic%20eA==,x=y',
+          OTEL_RESOURCE_ATTRIBUTES: 'a=b%2Cc, d=',
+          OTEL_TRACES_SAMPLER: 'parentbased_traceidratio',
+          OTEL_TRACES_SAMPLER_ARG: '.25',
+        },
+        { exporters: ['otlp', 'console'], protocol: 'http/json' },
+      ],
+    ] as const) {
+      test(what, () => {
+        assert.deepEqual(readConfig(env).traces, expected);
+      });
+    }
+
+    test('what is wrong, each by name, and repeats no secret', () => {
+      const env = {
+        OTEL_TRACES_EXPORTER: 'otlp,zipkin',
+        OTEL_TRACES_SAMPLER: 'sometimes',
+        OTEL_TRACES_SAMPLER_ARG: '1.5',
+        OTEL_RESOURCE_ATTRIBUTES: 'a',
+        OTEL_BSP_MAX_QUEUE_SIZE: '100001',
+        OTEL_BSP_MAX_EXPORT_BATCH_SIZE: '0',
+        OTEL_BSP_SCHEDULE_DELAY: '1s',
+        OTEL_BSP_EXPORT_TIMEOUT: '-1',
+        OTEL_EXPORTER_OTLP_ENDPOINT: 'ftp://user:hunter2@collector',
+        OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'collector',
+        OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
+        OTEL_EXPORTER_OTLP_HEADERS: 'hunter2',
+        OTEL_EXPORTER_OTLP_TIMEOUT: 'never',
+        OTEL_EXPORTER_OTLP_COMPRESSION: 'zip',
+        OTEL_EXPORTER_OTLP_CERTIFICATE: '/nowhere/ca.pem',
+      };
+      const problems = problemsOf(env);
+      assert.deepEqual(
+        problems.map((problem) => problem.split(' ')[0]),
+        Object.keys(env),
+      );
+      assert.doesNotMatch(problems.join(), /hunter2/);
+    });
   });
 
   test('takes a secret from a file, and says when both are given or the file is missing', () => {

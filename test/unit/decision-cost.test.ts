@@ -79,6 +79,8 @@ suite('a decision that is made from memory', () => {
     requestId: '',
     isLast: false,
     hasCache: false,
+    traceparent: undefined,
+    tracestate: undefined,
   });
   const seconds = Math.floor(Date.now() / 1_000);
   const claims = { iss: issuer, aud: 'api', sub: 'one', iat: seconds, exp: seconds + 600 };

@@ -43,6 +43,8 @@ suite('the head of a question', () => {
       requestId: 'abc',
       isLast: false,
       hasCache: false,
+      traceparent: undefined,
+      tracestate: undefined,
     });
   });
 
