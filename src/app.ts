@@ -14,13 +14,15 @@ import type { Config, ListenAddress } from './config.ts';
 import { createDecisionCache } from './http/decision-cache.ts';
 import { createDecisionHandler } from './http/decision-listener.ts';
 import { createDecisionServer } from './http/decision-server.ts';
+import { createFrontDoorCertificate } from './http/front-door-certificate.ts';
 import { createHttpServer, listen, type ClosableServer, type Listener } from './http/listener.ts';
 import { createManagementApp } from './http/management-app.ts';
 import type { Logger } from './log.ts';
-import { aggregate, createCounts, createMetrics } from './metrics.ts';
+import { aggregate, createCounts, createGatewayMetrics, createMetrics, write } from './metrics.ts';
 import { createIssuers } from './oidc/issuers.ts';
 import { followChanges } from './store/change-feed.ts';
 import { openStore } from './store/open-store.ts';
+import { readVersion } from './version.ts';
 import type { Peers } from './workers/peers.ts';
 
 export interface Gateway {
@@ -59,9 +61,8 @@ async function start(
   const now = Date.now;
   const monotonicNow = () => performance.now();
   const counts = createCounts();
-  const registry = createMetrics(counts);
 
-  const { database, store } = await openStore(config.databaseFile);
+  const { database, store } = await openStore(config.databaseFile, counts.store);
   opened.push(() => database.close());
   const directory = createClientDirectory({ store, monotonicNow, counts: counts.clients });
   const decisionCache = createDecisionCache({
@@ -76,6 +77,7 @@ async function start(
     directory.forget(id);
     decisionCache.withdraw(id);
   };
+  let confirmedAt = monotonicNow();
   const feed = await followChanges({
     database,
     monotonicNow,
@@ -84,7 +86,10 @@ async function start(
       directory.forgetAll();
       decisionCache.withdrawAll();
     },
-    onConfirmed: directory.confirm,
+    onConfirmed: (at) => {
+      confirmedAt = at;
+      directory.confirm(at);
+    },
     onLost: (cause) => {
       decisionCache.suspend();
       log.error({ err: cause }, 'the database does not answer; API clients are remembered for 5 s at most');
@@ -96,34 +101,6 @@ async function start(
   });
   opened.push(() => feed.stop());
 
-  peers?.join((question) => {
-    if (question.about === 'metrics') return registry.getMetricsAsJSON();
-    onChange(question.id);
-    return null;
-  });
-  /** Before the change is acknowledged, no worker may grant by what was true before it. */
-  const forgetEverywhere = async (id: number): Promise<void> => {
-    onChange(id);
-    // it is stored, but whether every worker knows of it is not certain: that is not acknowledged
-    if (peers && !(await peers.ask({ about: 'client', id })))
-      throw new StoreUnavailable('the other workers have not been heard of');
-  };
-  const readMetrics = async () => {
-    const others = peers ? await peers.ask({ about: 'metrics' }) : [];
-    if (!others) return null;
-    const all = peers ? await aggregate(registry, others) : registry;
-    return { contentType: registry.contentType, text: await all.metrics() };
-  };
-  const usage = createUsage({
-    store,
-    onFault: (error) => {
-      log.warn({ err: error }, 'times of last use could not be stored; they will be with the next ones');
-    },
-  });
-  opened.push(usage.close);
-  const domain = { store, now, onChange: peers ? forgetEverywhere : onChange };
-  const clients = createApiClients({ ...domain, flushUses: usage.flush });
-  const recordFirstUse = createFirstUseRecorder(store, log);
   const issuers = createIssuers({
     monotonicNow,
     onFailure: (discovery, message) => {
@@ -136,6 +113,51 @@ async function start(
     onKeysChanged: decisionCache.withdrawTokens,
     times: { staleLimit: config.staleKeysLifetime },
   });
+  const metrics = createMetrics(counts, {
+    feedLag: () => monotonicNow() - confirmedAt,
+    issuers: issuers.statuses,
+  });
+  const gatewayMetrics = createGatewayMetrics({
+    bootstrapKeys: () => countBootstrapKeys(store, now()),
+    certificateDaysLeft:
+      config.frontDoor &&
+      createFrontDoorCertificate({
+        ...config.frontDoor,
+        now,
+        monotonicNow,
+        onFault: (error) => {
+          log.warn({ err: error }, 'APIGW_FRONT_DOOR: the certificate that clients are given cannot be read');
+        },
+      }),
+    version: readVersion(),
+  });
+  const readMetrics = async () => {
+    const others = peers ? await peers.ask({ about: 'metrics' }) : [];
+    return others ? write([await aggregate(metrics, others), gatewayMetrics]) : null;
+  };
+
+  peers?.join((question) => {
+    if (question.about === 'metrics') return metrics.getMetricsAsJSON();
+    onChange(question.id);
+    return null;
+  });
+  /** Before the change is acknowledged, no worker may grant by what was true before it. */
+  const forgetEverywhere = async (id: number): Promise<void> => {
+    onChange(id);
+    // it is stored, but whether every worker knows of it is not certain: that is not acknowledged
+    if (peers && !(await peers.ask({ about: 'client', id })))
+      throw new StoreUnavailable('the other workers have not been heard of');
+  };
+  const usage = createUsage({
+    store,
+    onFault: (error) => {
+      log.warn({ err: error }, 'times of last use could not be stored; they will be with the next ones');
+    },
+  });
+  opened.push(usage.close);
+  const domain = { store, now, onChange: peers ? forgetEverywhere : onChange };
+  const clients = createApiClients({ ...domain, flushUses: usage.flush });
+  const recordFirstUse = createFirstUseRecorder(store, log);
   const compilePolicy = createPolicyCompiler({
     allowInsecureHttp: config.allowInsecureHttp,
     onCompiled: ({ openIdConnectEnabled, tokens, problems }) => {
@@ -241,6 +263,12 @@ function voucherDirectory(address: ListenAddress): string | undefined {
  */
 function withoutIssuers(compilePolicy: CompilePolicy): CompilePolicy {
   return (source) => compilePolicy({ ...source, open_id_connect_enabled: 'off' });
+}
+
+/** Undefined when the database cannot say. */
+async function countBootstrapKeys(store: ClientStore, now: number): Promise<number | undefined> {
+  const keys = await store.liveBootstrapKeys(now).catch(() => undefined);
+  return keys?.filter(({ revokedAt }) => revokedAt === null).length;
 }
 
 /** A bootstrap key that was never used goes when the next one is made, so its first use is kept; once, off the path. */

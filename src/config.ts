@@ -2,9 +2,12 @@ import { readFileSync } from 'node:fs';
 import { nearestName } from './nearest-name.ts';
 
 /** Where a listener listens: a Unix socket (absolute path), or a TCP address. */
-export type ListenAddress =
-  | { readonly kind: 'unix'; readonly path: string }
-  | { readonly kind: 'tcp'; readonly host: string; readonly port: number };
+export type ListenAddress = { readonly kind: 'unix'; readonly path: string } | ({ readonly kind: 'tcp' } & Address);
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
 
 /** How the gateway runs. What it accepts is nginx configuration and arrives with every request. */
 export interface Config {
@@ -25,6 +28,8 @@ export interface Config {
   readonly allowInsecureHttp: boolean;
   /** Milliseconds for which an issuer's keys are used while it cannot be asked. */
   readonly staleKeysLifetime: number;
+  /** Where clients reach the proxy over TLS, for the end of its certificate; null when that is not looked at. */
+  readonly frontDoor: Address | null;
 }
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
@@ -98,6 +103,11 @@ export const settings = {
     allowed: logLevels.join(', '),
     parse: (value) => logLevels.find((level) => level === value),
   }),
+  APIGW_FRONT_DOOR: setting({
+    default: '',
+    allowed: 'host:port, or nothing',
+    parse: parseFrontDoor,
+  }),
   APIGW_WORKERS: setting({
     default: '1',
     allowed: 'a whole number from 1 to 64',
@@ -140,6 +150,7 @@ export function readConfig(env: Environment, alsoKnown: readonly string[] = []):
     workers: read('APIGW_WORKERS', settings.APIGW_WORKERS),
     allowInsecureHttp: read('OIDC_ALLOW_INSECURE_HTTP', settings.OIDC_ALLOW_INSECURE_HTTP),
     staleKeysLifetime: read('OIDC_STALE_KEYS_LIFETIME', settings.OIDC_STALE_KEYS_LIFETIME),
+    frontDoor: read('APIGW_FRONT_DOOR', settings.APIGW_FRONT_DOOR),
   };
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.freeze(config);
@@ -177,9 +188,20 @@ function parseListenAddress(value: string): ListenAddress | undefined {
   const path = /^unix:(\/.+)$/.exec(value)?.[1];
   // sun_path holds 108 bytes with its final NUL: unix(7)
   if (path !== undefined) return Buffer.byteLength(path) < 108 ? { kind: 'unix', path } : undefined;
+  const address = parseAddress(value);
+  return address && { kind: 'tcp', ...address };
+}
+
+function parseFrontDoor(value: string): Address | null | undefined {
+  if (value === '') return null;
+  const address = parseAddress(value);
+  return address?.port === 0 ? undefined : address;
+}
+
+function parseAddress(value: string): Address | undefined {
   const [, host, digits] = /^(\[[0-9A-Fa-f:.]+\]|[^:\s/]+):([0-9]{1,5})$/.exec(value) ?? [];
   if (host === undefined || digits === undefined || Number(digits) > 65535) return undefined;
-  return { kind: 'tcp', host: host.replace(/^\[|\]$/g, ''), port: Number(digits) };
+  return { host: host.replace(/^\[|\]$/g, ''), port: Number(digits) };
 }
 
 const minute = 60_000;

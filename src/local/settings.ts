@@ -53,6 +53,7 @@ const passedOn = [
   'OIDC_STALE_KEYS_LIFETIME',
   'APIGW_LOG_LEVEL',
   'APIGW_WORKERS',
+  'APIGW_FRONT_DOOR',
 ];
 
 /**

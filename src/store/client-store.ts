@@ -7,6 +7,7 @@ import {
   type ClientTransaction,
   type Use,
 } from '../clients/client-store.ts';
+import { createHistogram, record, type Histogram } from '../histogram.ts';
 import {
   selectClient,
   toClient,
@@ -29,19 +30,30 @@ interface RequestRow {
   at: number;
 }
 
-export function createClientStore({ read, write, lookUp, expectFile }: Database): ClientStore {
-  const ask = <T>(work: () => Promise<T>): Promise<T> =>
-    orUnavailable(async () => {
-      expectFile();
-      return work();
-    });
+/** How long the database took: to find the client of a credential, for other questions, and for what is written. */
+export type StoreDurations = Readonly<Record<'lookup' | 'read' | 'change', Histogram>>;
+
+export function createStoreDurations(): StoreDurations {
+  return { lookup: createHistogram(), read: createHistogram(), change: createHistogram() };
+}
+
+export function createClientStore(
+  { read, write, lookUp, expectFile }: Database,
+  durations = createStoreDurations(),
+): ClientStore {
+  const ask = <T>(operation: keyof StoreDurations, work: () => Promise<T>): Promise<T> =>
+    timed(durations[operation], () =>
+      orUnavailable(async () => {
+        expectFile();
+        return work();
+      }),
+    );
 
   /** The file is checked by `lookUp`. */
   const lookUpClients = <Column extends 'id' | 'api_client_id'>(column: Column, values: readonly ClientRow[Column][]) =>
     orUnavailable(async () => {
-      const rows = (await lookUp(
-        `${selectClient} where client.${column} in (select value from json_each(?))`,
-        JSON.stringify(values),
+      const rows = (await timed(durations.lookup, () =>
+        lookUp(`${selectClient} where client.${column} in (select value from json_each(?))`, JSON.stringify(values)),
       )) as JoinedRow[];
       const found = groupBy<ClientRow[Column], JoinedRow>(rows, (row) => row[column]);
       return (value: ClientRow[Column]) => toClient(found.get(value) ?? []);
@@ -53,7 +65,7 @@ export function createClientStore({ read, write, lookUp, expectFile }: Database)
     findByApiClientId: inBatches((apiClientIds) => lookUpClients('api_client_id', apiClientIds)),
 
     list: (query) =>
-      ask(async () => {
+      ask('read', async () => {
         const rows = await selectClients(read, query);
         const ids = JSON.stringify(rows.map(({ id }) => id));
         const keys = await read<KeyRow>('api_keys').whereRaw('client_id in (select value from json_each(?))', [ids]);
@@ -62,13 +74,13 @@ export function createClientStore({ read, write, lookUp, expectFile }: Database)
       }),
 
     liveBootstrapKeys: (now) =>
-      ask(async () => {
+      ask('read', async () => {
         const rows = await read<KeyRow>('api_keys').where('is_bootstrap', true).andWhere('expires_at', '>', now);
         return rows.map(toKey);
       }),
 
     change: (work) =>
-      ask(() =>
+      ask('change', () =>
         write.transaction(async (transaction) => {
           // first, because it writes: the lock is taken before anything is read
           await transaction('revision').where('id', 1).increment('value', 1);
@@ -80,15 +92,15 @@ export function createClientStore({ read, write, lookUp, expectFile }: Database)
         }),
       ),
 
-    recordEvent: (event) => ask(() => insertEvent(write, event, null)),
+    recordEvent: (event) => ask('change', () => insertEvent(write, event, null)),
 
     markKeyUsed: (keyId, at) =>
-      ask(async () => {
+      ask('change', async () => {
         await write('api_keys').where('id', keyId).whereNull('first_used_at').update({ first_used_at: at });
       }),
 
     recordUses: (uses) =>
-      ask(async () => {
+      ask('change', async () => {
         await write.transaction(async (transaction) => {
           for (const [table, idOf] of usedTables) {
             const ats = uses.flatMap((use) => (idOf(use) === undefined ? [] : [[idOf(use), use.at]]));
@@ -233,6 +245,15 @@ async function orDuplicate<T>(statement: PromiseLike<T>): Promise<T> {
     return await statement;
   } catch (error) {
     throw isDuplicateApiClientId(error) ? new DuplicateApiClientId() : error;
+  }
+}
+
+async function timed<T>(durations: Histogram, work: () => Promise<T>): Promise<T> {
+  const startedAt = performance.now();
+  try {
+    return await work();
+  } finally {
+    record(durations, performance.now() - startedAt);
   }
 }
 

@@ -36,6 +36,7 @@ suite('the environment', () => {
       workers: 1,
       allowInsecureHttp: false,
       staleKeysLifetime: 3_600_000,
+      frontDoor: null,
     });
   });
 
@@ -50,6 +51,7 @@ suite('the environment', () => {
       APIGW_WORKERS: '64',
       OIDC_ALLOW_INSECURE_HTTP: 'True',
       OIDC_STALE_KEYS_LIFETIME: '2h',
+      APIGW_FRONT_DOOR: '[::1]:443',
       PATH: '/bin',
     });
     assert.deepEqual(config, {
@@ -62,6 +64,7 @@ suite('the environment', () => {
       workers: 64,
       allowInsecureHttp: true,
       staleKeysLifetime: 7_200_000,
+      frontDoor: { host: '::1', port: 443 },
     });
   });
 
@@ -74,6 +77,7 @@ suite('the environment', () => {
       APIGW_BOOTSTRAP_KEY_LIFETIME: '10s',
       APIGW_LOG_LEVEL: 'loud',
       APIGW_WORKERS: '65',
+      APIGW_FRONT_DOOR: 'localhost:0',
       APIGW_LOG_LEVLE: 'info',
     });
     const names = [
@@ -85,6 +89,7 @@ suite('the environment', () => {
       'APIGW_BOOTSTRAP_KEY_LIFETIME',
       'APIGW_LOG_LEVEL',
       'APIGW_WORKERS',
+      'APIGW_FRONT_DOOR',
     ];
     assert.deepEqual(
       problems.map((problem) => problem.split(' ')[0]),
