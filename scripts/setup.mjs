@@ -85,7 +85,7 @@ function installPackages() {
 }
 
 /** @type {Readonly<Record<string, string>>} */
-const packageOf = { h2load: 'nghttp2-client' };
+const packageOf = { h2load: 'nghttp2-client', promtool: 'prometheus' };
 
 /** @param {readonly string[]} programs each the name of its package too, but for those in `packageOf` */
 function installPrograms(programs) {
@@ -117,7 +117,11 @@ function build() {
 export function setUp({ forTests = false } = {}) {
   requireNode();
   installPackages();
-  installPrograms(['nginx', 'openssl', ...(forTests ? ['curl', 'shellcheck', 'wrk', 'h2load', 'chromium'] : [])]);
+  installPrograms([
+    'nginx',
+    'openssl',
+    ...(forTests ? ['curl', 'shellcheck', 'wrk', 'h2load', 'chromium', 'promtool'] : []),
+  ]);
   build();
 }
 

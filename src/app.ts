@@ -16,17 +16,19 @@ import type { Config, ListenAddress } from './config.ts';
 import { createDecisionCache } from './http/decision-cache.ts';
 import { createDecisionHandler } from './http/decision-listener.ts';
 import { createDecisionServer } from './http/decision-server.ts';
+import { createFrontDoorCertificate } from './http/front-door-certificate.ts';
 import { createHttpServer, listen, type ClosableServer, type Listener } from './http/listener.ts';
 import type { FindDenial } from './http/decision-routes.ts';
 import { createManagementApp } from './http/management-app.ts';
 import { createDenialReporter } from './http/report-denial.ts';
 import type { Logger } from './log.ts';
-import { aggregate, createCounts, createMetrics } from './metrics.ts';
+import { aggregate, createCounts, createGatewayMetrics, createMetrics, write } from './metrics.ts';
 import { fetchDocument } from './oidc/fetch-document.ts';
 import { createIssuers } from './oidc/issuers.ts';
 import { followChanges } from './store/change-feed.ts';
 import { openStore } from './store/open-store.ts';
 import type { Tracing } from './tracing.ts';
+import { readVersion } from './version.ts';
 import type { Peers } from './workers/peers.ts';
 
 export interface Gateway {
@@ -71,11 +73,10 @@ async function start(
   const now = Date.now;
   const monotonicNow = () => performance.now();
   const counts = createCounts();
-  const registry = createMetrics(counts);
 
   // last, when nothing is left to be traced
   if (tracing) opened.push(tracing.close);
-  const { database, store } = await openStore(config.databaseFile);
+  const { database, store } = await openStore(config.databaseFile, counts.store);
   opened.push(() => database.close());
   const directory = createClientDirectory({ store, monotonicNow, counts: counts.clients });
   const decisionCache = createDecisionCache({
@@ -96,6 +97,7 @@ async function start(
     decisionCache.withdraw(id);
     if (!hasImportedKeys) void lookForImportedKeys();
   };
+  let confirmedAt = monotonicNow();
   const feed = await followChanges({
     database,
     monotonicNow,
@@ -104,7 +106,10 @@ async function start(
       directory.forgetAll();
       decisionCache.withdrawAll();
     },
-    onConfirmed: directory.confirm,
+    onConfirmed: (at) => {
+      confirmedAt = at;
+      directory.confirm(at);
+    },
     onLost: (cause) => {
       decisionCache.suspend();
       log.error({ err: cause }, 'the database does not answer; API clients are remembered for 5 s at most');
@@ -118,8 +123,44 @@ async function start(
 
   const denials = createDenials();
   const reportDenial = createDenialReporter({ log, denials, now });
+  const issuers = createIssuers({
+    monotonicNow,
+    onFailure: (discovery, message) => {
+      log.error({ discovery }, `issuer: ${message}`);
+    },
+    onLoaded: (discovery, issuer, keys) => {
+      if (keys > 0) log.info({ discovery, issuer, keys }, 'the keys of the issuer are here');
+      else log.warn({ discovery, issuer }, 'the issuer has no key that can be used, so none of its tokens is accepted');
+    },
+    onKeysChanged: decisionCache.withdrawTokens,
+    times: { staleLimit: config.staleKeysLifetime },
+    fetchDocument: tracing?.fetches(fetchDocument),
+  });
+  const metrics = createMetrics(counts, {
+    feedLag: () => monotonicNow() - confirmedAt,
+    issuers: issuers.statuses,
+  });
+  const gatewayMetrics = createGatewayMetrics({
+    bootstrapKeys: () => countBootstrapKeys(store, now()),
+    certificateDaysLeft:
+      config.frontDoor &&
+      createFrontDoorCertificate({
+        ...config.frontDoor,
+        now,
+        monotonicNow,
+        onFault: (error) => {
+          log.warn({ err: error }, 'APIGW_FRONT_DOOR: the certificate that clients are given cannot be read');
+        },
+      }),
+    version: readVersion(),
+  });
+  const readMetrics = async () => {
+    const others = peers ? await peers.ask({ about: 'metrics' }) : [];
+    return others ? write([await aggregate(metrics, others), gatewayMetrics]) : null;
+  };
+
   peers?.join((question) => {
-    if (question.about === 'metrics') return registry.getMetricsAsJSON();
+    if (question.about === 'metrics') return metrics.getMetricsAsJSON();
     if (question.about === 'denial') return denials.find(question.requestId);
     onChange(question.id);
     return null;
@@ -136,12 +177,6 @@ async function start(
     if (known || !peers) return known;
     const answers = (await peers.ask({ about: 'denial', requestId })) ?? [];
     return (answers as (Denial | null)[]).find((answer) => answer !== null) ?? undefined;
-  };
-  const readMetrics = async () => {
-    const others = peers ? await peers.ask({ about: 'metrics' }) : [];
-    if (!others) return null;
-    const all = peers ? await aggregate(registry, others) : registry;
-    return { contentType: registry.contentType, text: await all.metrics() };
   };
   const usage = createUsage({
     store,
@@ -161,19 +196,6 @@ async function start(
   };
   const clients = createApiClients({ ...domain, flushUses: usage.flush });
   const recordFirstUse = createFirstUseRecorder(store, log);
-  const issuers = createIssuers({
-    monotonicNow,
-    onFailure: (discovery, message) => {
-      log.error({ discovery }, `issuer: ${message}`);
-    },
-    onLoaded: (discovery, issuer, keys) => {
-      if (keys > 0) log.info({ discovery, issuer, keys }, 'the keys of the issuer are here');
-      else log.warn({ discovery, issuer }, 'the issuer has no key that can be used, so none of its tokens is accepted');
-    },
-    onKeysChanged: decisionCache.withdrawTokens,
-    times: { staleLimit: config.staleKeysLifetime },
-    fetchDocument: tracing?.fetches(fetchDocument),
-  });
   const compilePolicy = createPolicyCompiler({
     allowInsecureHttp: config.allowInsecureHttp,
     onCompiled: ({ openIdConnectEnabled, tokens, problems }) => {
@@ -287,6 +309,12 @@ function voucherDirectory(address: ListenAddress): string | undefined {
  */
 function withoutIssuers(compilePolicy: CompilePolicy): CompilePolicy {
   return (source) => compilePolicy({ ...source, open_id_connect_enabled: 'off' });
+}
+
+/** Undefined when the database cannot say. */
+async function countBootstrapKeys(store: ClientStore, now: number): Promise<number | undefined> {
+  const keys = await store.liveBootstrapKeys(now).catch(() => undefined);
+  return keys?.filter(({ revokedAt }) => revokedAt === null).length;
 }
 
 /** A bootstrap key that was never used goes when the next one is made, so its first use is kept; once, off the path. */

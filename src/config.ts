@@ -3,9 +3,12 @@ import { nearestName } from './nearest-name.ts';
 import { readTraceConfig, type TraceConfig } from './trace-settings.ts';
 
 /** Where a listener listens: a Unix socket (absolute path), or a TCP address. */
-export type ListenAddress =
-  | { readonly kind: 'unix'; readonly path: string }
-  | { readonly kind: 'tcp'; readonly host: string; readonly port: number };
+export type ListenAddress = { readonly kind: 'unix'; readonly path: string } | ({ readonly kind: 'tcp' } & Address);
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
 
 /** How the gateway runs. What it accepts is nginx configuration and arrives with every request. */
 export interface Config {
@@ -30,6 +33,8 @@ export interface Config {
   readonly staleKeysLifetime: number;
   /** Undefined when no traces are wanted. */
   readonly traces: TraceConfig | undefined;
+  /** Where clients reach the proxy over TLS, for the end of its certificate; null when that is not looked at. */
+  readonly frontDoor: Address | null;
 }
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
@@ -108,6 +113,11 @@ export const settings = {
     allowed: 'a whole number from 0 to 1000000000',
     parse: (value) => (/^(?:0|[1-9][0-9]{0,9})$/.test(value) && Number(value) <= 1e9 ? Number(value) : undefined),
   }),
+  APIGW_FRONT_DOOR: setting({
+    default: '',
+    allowed: 'host:port, or nothing',
+    parse: parseFrontDoor,
+  }),
   APIGW_WORKERS: setting({
     default: '1',
     allowed: 'a whole number from 1 to 64',
@@ -152,6 +162,7 @@ export function readConfig(env: Environment, alsoKnown: readonly string[] = []):
     allowInsecureHttp: read('OIDC_ALLOW_INSECURE_HTTP', settings.OIDC_ALLOW_INSECURE_HTTP),
     staleKeysLifetime: read('OIDC_STALE_KEYS_LIFETIME', settings.OIDC_STALE_KEYS_LIFETIME),
     traces: readTraceConfig(env, problems),
+    frontDoor: read('APIGW_FRONT_DOOR', settings.APIGW_FRONT_DOOR),
   };
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.freeze(config);
@@ -189,9 +200,20 @@ function parseListenAddress(value: string): ListenAddress | undefined {
   const path = /^unix:(\/.+)$/.exec(value)?.[1];
   // sun_path holds 108 bytes with its final NUL: unix(7)
   if (path !== undefined) return Buffer.byteLength(path) < 108 ? { kind: 'unix', path } : undefined;
+  const address = parseAddress(value);
+  return address && { kind: 'tcp', ...address };
+}
+
+function parseFrontDoor(value: string): Address | null | undefined {
+  if (value === '') return null;
+  const address = parseAddress(value);
+  return address?.port === 0 ? undefined : address;
+}
+
+function parseAddress(value: string): Address | undefined {
   const [, host, digits] = /^(\[[0-9A-Fa-f:.]+\]|[^:\s/]+):([0-9]{1,5})$/.exec(value) ?? [];
   if (host === undefined || digits === undefined || Number(digits) > 65535) return undefined;
-  return { kind: 'tcp', host: host.replace(/^\[|\]$/g, ''), port: Number(digits) };
+  return { host: host.replace(/^\[|\]$/g, ''), port: Number(digits) };
 }
 
 const minute = 60_000;

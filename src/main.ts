@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { startGateway, type Gateway, type Surroundings } from './app.ts';
 import { ConfigError, readConfig, type Config } from './config.ts';
 import { createLog, type Logger } from './log.ts';
+import { readVersion } from './version.ts';
 import { connectPeers, sendToPrimary } from './workers/peers.ts';
 import type { Tracing } from './tracing.ts';
 import type { TraceConfig } from './trace-settings.ts';
@@ -34,11 +34,6 @@ async function warnOfBootstrapKeys({ store }: Gateway, log: Logger): Promise<voi
       'a bootstrap key is alive: create an API client of your own with it, then delete this one',
     );
   }
-}
-
-function readVersion(): string {
-  const file = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(file) as { version: string }).version;
 }
 
 async function start(config: Config, log: Logger, surroundings: Surroundings): Promise<Gateway> {

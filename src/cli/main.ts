@@ -3,12 +3,14 @@ import { Command, CommanderError, Option } from 'commander';
 import { ConfigError } from '../config.ts';
 import { CliError, exitCodes, type ExitCode } from './exit-codes.ts';
 
-/** Of a command that is asked for every few seconds, and needs nothing of the others. */
+/** Of a command that is asked for every few seconds, and needs nothing of the others. Container engines know 0 and 1. */
 async function health(): Promise<void> {
   const { askListener, configure } = await import('./connection.ts');
-  const { status, body } = await askListener(configure().managementListen, '/readyz');
+  const { status, body } = await askListener(configure().managementListen, '/readyz').catch((error: unknown) => {
+    throw new CliError((error as Error).message, exitCodes.failed, error);
+  });
   say(body.trim());
-  if (status !== 200) process.exitCode = exitCodes.unavailable;
+  if (status !== 200) process.exitCode = exitCodes.failed;
 }
 
 async function demoApp(): Promise<void> {

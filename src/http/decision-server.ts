@@ -1,13 +1,21 @@
 import { createServer, type Socket } from 'node:net';
+import { createHistogram, record, type Histogram } from '../histogram.ts';
 import type { ClosableServer } from './listener.ts';
 import { parseRequestHead, type RequestHead } from './request-head.ts';
 
 /** Answers with a whole HTTP message that has no body. Rejects never. */
 export type AnswerDecision = (request: RequestHead) => string | Promise<string>;
 
-/** Connections accepted since the start. */
+/** Since the start. */
 export interface ServerCounts {
+  /** Accepted. */
   connections: number;
+  /** From the whole head to the answer. */
+  readonly durations: Histogram;
+}
+
+export function createServerCounts(): ServerCounts {
+  return { connections: 0, durations: createHistogram() };
 }
 
 /** Bytes of one head: four buffers of nginx's large_client_header_buffers (4 16k) pass, as with Node's own server. */
@@ -27,15 +35,12 @@ const headTooLarge = 'HTTP/1.1 431 Request Header Fields Too Large\r\nConnection
  * other on connections that stay open. Node's own server costs more processor time for each request than all the rest of
  * a decision: docs/adr/0008-decision-server.md.
  */
-export function createDecisionServer(
-  answer: AnswerDecision,
-  counts: ServerCounts = { connections: 0 },
-): ClosableServer {
+export function createDecisionServer(answer: AnswerDecision, counts = createServerCounts()): ClosableServer {
   const connections = new Set<Connection>();
   let isClosing = false;
   const server = createServer({ noDelay: true }, (socket) => {
     counts.connections++;
-    const connection = serve(socket, answer, () => isClosing);
+    const connection = serve(socket, answer, counts.durations, () => isClosing);
     connections.add(connection);
     socket.once('close', () => connections.delete(connection));
   });
@@ -58,7 +63,7 @@ interface Connection {
   readonly isIdle: () => boolean;
 }
 
-function serve(socket: Socket, answer: AnswerDecision, isClosing: () => boolean): Connection {
+function serve(socket: Socket, answer: AnswerDecision, durations: Histogram, isClosing: () => boolean): Connection {
   /** What has arrived and is not answered. */
   let received = '';
   let isAnswering = false;
@@ -96,6 +101,7 @@ function serve(socket: Socket, answer: AnswerDecision, isClosing: () => boolean)
       }
       clearTimeout(impatience);
       impatience = undefined;
+      const startedAt = performance.now();
       const head = parseRequestHead(received.slice(0, end));
       received = received.slice(end + 4);
       if (!head) {
@@ -105,12 +111,14 @@ function serve(socket: Socket, answer: AnswerDecision, isClosing: () => boolean)
       const message = answer(head);
       if (typeof message === 'string') {
         send(message, head);
+        record(durations, performance.now() - startedAt);
         continue;
       }
       isAnswering = true;
       void message.then((settled) => {
         isAnswering = false;
         send(settled, head);
+        record(durations, performance.now() - startedAt);
         if (!socket.destroyed) work();
       });
     }

@@ -54,6 +54,7 @@ const passedOn = [
   'APIGW_LOG_LEVEL',
   'APIGW_LOG_GRANTED_EVERY',
   'APIGW_WORKERS',
+  'APIGW_FRONT_DOOR',
 ];
 
 /**

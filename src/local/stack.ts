@@ -117,6 +117,7 @@ async function start(
 
   const gatewayEnv = {
     ...baseEnv,
+    APIGW_FRONT_DOOR: `127.0.0.1:${httpsPort}`,
     ...settings.gatewayEnv,
     APIGW_DECISION_LISTEN: `unix:${join(runDir, 'decision.sock')}`,
     APIGW_MANAGEMENT_LISTEN: `unix:${join(runDir, 'management.sock')}`,

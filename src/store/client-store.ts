@@ -8,6 +8,7 @@ import {
   type ClientWithKeys,
   type Use,
 } from '../clients/client-store.ts';
+import { createHistogram, record, type Histogram } from '../histogram.ts';
 import {
   selectClient,
   toClient,
@@ -31,19 +32,30 @@ interface RequestRow {
   at: number;
 }
 
-export function createClientStore({ read, write, lookUp, expectFile }: Database): ClientStore {
-  const ask = <T>(work: () => Promise<T>): Promise<T> =>
-    orUnavailable(async () => {
-      expectFile();
-      return work();
-    });
+/** How long the database took: to find the client of a credential, for other questions, and for what is written. */
+export type StoreDurations = Readonly<Record<'lookup' | 'read' | 'change', Histogram>>;
+
+export function createStoreDurations(): StoreDurations {
+  return { lookup: createHistogram(), read: createHistogram(), change: createHistogram() };
+}
+
+export function createClientStore(
+  { read, write, lookUp, expectFile }: Database,
+  durations = createStoreDurations(),
+): ClientStore {
+  const ask = <T>(operation: keyof StoreDurations, work: () => Promise<T>): Promise<T> =>
+    timed(durations[operation], () =>
+      orUnavailable(async () => {
+        expectFile();
+        return work();
+      }),
+    );
 
   /** The file is checked by `lookUp`. */
   const lookUpClients = <Column extends 'id' | 'api_client_id'>(column: Column, values: readonly ClientRow[Column][]) =>
     orUnavailable(async () => {
-      const rows = (await lookUp(
-        `${selectClient} where client.${column} in (select value from json_each(?))`,
-        JSON.stringify(values),
+      const rows = (await timed(durations.lookup, () =>
+        lookUp(`${selectClient} where client.${column} in (select value from json_each(?))`, JSON.stringify(values)),
       )) as JoinedRow[];
       const found = groupBy<ClientRow[Column], JoinedRow>(rows, (row) => row[column]);
       return (value: ClientRow[Column]) => toClient(found.get(value) ?? []);
@@ -54,19 +66,19 @@ export function createClientStore({ read, write, lookUp, expectFile }: Database)
 
     findByApiClientId: inBatches((apiClientIds) => lookUpClients('api_client_id', apiClientIds)),
 
-    list: (query) => ask(() => listClients(read, query)),
+    list: (query) => ask('read', () => listClients(read, query)),
 
     hasImportedKeys: () =>
-      ask(async () => (await read<KeyRow>('api_keys').whereRaw('is_imported').first('id')) !== undefined),
+      ask('read', async () => (await read<KeyRow>('api_keys').whereRaw('is_imported').first('id')) !== undefined),
 
     liveBootstrapKeys: (now) =>
-      ask(async () => {
+      ask('read', async () => {
         const rows = await read<KeyRow>('api_keys').where('is_bootstrap', true).andWhere('expires_at', '>', now);
         return rows.map(toKey);
       }),
 
     change: (work) =>
-      ask(() =>
+      ask('change', () =>
         write.transaction(async (transaction) => {
           // first, because it writes: the lock is taken before anything is read
           await transaction('revision').where('id', 1).increment('value', 1);
@@ -78,17 +90,17 @@ export function createClientStore({ read, write, lookUp, expectFile }: Database)
         }),
       ),
 
-    recordEvent: (event) => ask(() => insertEvent(write, event, null)),
+    recordEvent: (event) => ask('change', () => insertEvent(write, event, null)),
 
-    listEvents: (query) => ask(async () => (await selectEvents(read, query)).map(toEvent)),
+    listEvents: (query) => ask('read', async () => (await selectEvents(read, query)).map(toEvent)),
 
     markKeyUsed: (keyId, at) =>
-      ask(async () => {
+      ask('change', async () => {
         await write('api_keys').where('id', keyId).whereNull('first_used_at').update({ first_used_at: at });
       }),
 
     recordUses: (uses) =>
-      ask(async () => {
+      ask('change', async () => {
         await write.transaction(async (transaction) => {
           for (const [table, idOf] of usedTables) {
             const ats = uses.flatMap((use) => (idOf(use) === undefined ? [] : [[idOf(use), use.at]]));
@@ -250,6 +262,15 @@ async function orDuplicate<T>(statement: PromiseLike<T>): Promise<T> {
     return await statement;
   } catch (error) {
     throw isDuplicateApiClientId(error) ? new DuplicateApiClientId() : error;
+  }
+}
+
+async function timed<T>(durations: Histogram, work: () => Promise<T>): Promise<T> {
+  const startedAt = performance.now();
+  try {
+    return await work();
+  } finally {
+    record(durations, performance.now() - startedAt);
   }
 }
 

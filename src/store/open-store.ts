@@ -1,6 +1,6 @@
 import { chmodSync, existsSync, renameSync } from 'node:fs';
 import type { ClientStore } from '../clients/client-store.ts';
-import { createClientStore, withoutStatement } from './client-store.ts';
+import { createClientStore, withoutStatement, type StoreDurations } from './client-store.ts';
 import { latestVersion, migrate } from './migrations.ts';
 import { openSqlite, type Database } from './sqlite.ts';
 
@@ -9,7 +9,10 @@ import { openSqlite, type Database } from './sqlite.ts';
  *
  * @throws {Error} naming the database, when it cannot be opened or used
  */
-export async function openStore(file: string): Promise<{ readonly database: Database; readonly store: ClientStore }> {
+export async function openStore(
+  file: string,
+  durations?: StoreDurations,
+): Promise<{ readonly database: Database; readonly store: ClientStore }> {
   const database = await openSqlite(file);
   try {
     await keepCopyBefore(database, file);
@@ -18,7 +21,7 @@ export async function openStore(file: string): Promise<{ readonly database: Data
     await database.close();
     throw new Error(`The database ${file} cannot be used. ${withoutStatement(error as Error)}`, { cause: error });
   }
-  return { database, store: createClientStore(database) };
+  return { database, store: createClientStore(database, durations) };
 }
 
 /**

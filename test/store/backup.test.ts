@@ -67,7 +67,7 @@ suite('the command line', () => {
     const late = await create('late');
 
     const running = apigw('restore', copy);
-    assert.deepEqual([running.status, /The gateway is running/.test(running.stderr.toString())], [1, true]);
+    assert.deepEqual([running.status, /The gateway is running/.test(running.stderr.toString())], [5, true]);
     await stopGateway(gateway);
     const database = join(gateway.dir, 'apigw.db');
     const before = readFileSync(database);

@@ -38,6 +38,7 @@ suite('the environment', () => {
       allowInsecureHttp: false,
       staleKeysLifetime: 3_600_000,
       traces: undefined,
+      frontDoor: null,
     });
   });
 
@@ -53,6 +54,7 @@ suite('the environment', () => {
       APIGW_WORKERS: '64',
       OIDC_ALLOW_INSECURE_HTTP: 'True',
       OIDC_STALE_KEYS_LIFETIME: '2h',
+      APIGW_FRONT_DOOR: '[::1]:443',
       PATH: '/bin',
     });
     assert.deepEqual(config, {
@@ -67,6 +69,7 @@ suite('the environment', () => {
       allowInsecureHttp: true,
       staleKeysLifetime: 7_200_000,
       traces: undefined,
+      frontDoor: { host: '::1', port: 443 },
     });
   });
 
@@ -80,6 +83,7 @@ suite('the environment', () => {
       APIGW_LOG_LEVEL: 'loud',
       APIGW_LOG_GRANTED_EVERY: '1000000001',
       APIGW_WORKERS: '65',
+      APIGW_FRONT_DOOR: 'localhost:0',
       APIGW_LOG_LEVLE: 'info',
     });
     const names = [
@@ -92,6 +96,7 @@ suite('the environment', () => {
       'APIGW_LOG_LEVEL',
       'APIGW_LOG_GRANTED_EVERY',
       'APIGW_WORKERS',
+      'APIGW_FRONT_DOOR',
     ];
     assert.deepEqual(
       problems.map((problem) => problem.split(' ')[0]),
