@@ -26,7 +26,7 @@ import { aggregate, createCounts, createGatewayMetrics, createMetrics, write } f
 import { fetchDocument } from './oidc/fetch-document.ts';
 import { createIssuers } from './oidc/issuers.ts';
 import { followChanges } from './store/change-feed.ts';
-import { openStore } from './store/open-store.ts';
+import { keepCopyBeforeUpgrade, openStore } from './store/open-store.ts';
 import type { Tracing } from './tracing.ts';
 import { readVersion } from './version.ts';
 import type { Peers } from './workers/peers.ts';
@@ -76,6 +76,7 @@ async function start(
 
   // last, when nothing is left to be traced
   if (tracing) opened.push(tracing.close);
+  await keepCopyBeforeUpgrade(config.databaseFile);
   const { database, store } = await openStore(config.databaseFile, counts.store);
   opened.push(() => database.close());
   const directory = createClientDirectory({ store, monotonicNow, counts: counts.clients });

@@ -16,7 +16,7 @@ import { createHttpServer, listen } from './http/listener.ts';
 import { createOperatorApp } from './http/management-app.ts';
 import { createLog } from './log.ts';
 import { createIssuers } from './oidc/issuers.ts';
-import { openStore } from './store/open-store.ts';
+import { keepCopyBeforeUpgrade, openStore } from './store/open-store.ts';
 
 /** The management API on the local database, for the process that opened it. */
 export interface OperatorApi {
@@ -36,6 +36,7 @@ export const operatorName = (): string => `command line (${userInfo().username})
  * @throws {Error} when the database cannot be opened
  */
 export async function openOperatorApi(config: Config, findDenial: FindDenial): Promise<OperatorApi> {
+  await keepCopyBeforeUpgrade(config.databaseFile);
   const { database, store } = await openStore(config.databaseFile);
   const folder = mkdtempSync(join(tmpdir(), 'apigw-'));
   const removeFolder = () => {

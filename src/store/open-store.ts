@@ -15,7 +15,6 @@ export async function openStore(
 ): Promise<{ readonly database: Database; readonly store: ClientStore }> {
   const database = await openSqlite(file);
   try {
-    await keepCopyBefore(database, file);
     await migrate(database.write);
   } catch (error) {
     await database.close();
@@ -27,18 +26,30 @@ export async function openStore(
 /**
  * The way back from an upgrade: a database of an older schema is copied beside itself, once for each version.
  *
- * @throws {Error} when there is no room; nothing has been upgraded then
+ * @throws {Error} when there is no room
  */
-async function keepCopyBefore({ read, write }: Database, file: string): Promise<void> {
-  if (!(await read.schema.hasTable('schema_version'))) return;
-  const row = await read<{ version: number }>('schema_version').first('version');
-  const version = row?.version ?? 0;
-  const copy = `${file}.schema-${version}`;
-  if (version < 1 || version >= latestVersion || existsSync(copy)) return;
-  const partial = `${copy}.${process.pid}`;
-  await write.raw('vacuum into ?', [partial]);
-  chmodSync(partial, 0o600);
-  renameSync(partial, copy);
+export async function keepCopyBeforeUpgrade(file: string): Promise<void> {
+  if (!existsSync(file)) return;
+  const { read, write, close } = await openSqlite(file);
+  try {
+    const row = (await read.schema.hasTable('schema_version'))
+      ? await read<{ version: number }>('schema_version').first('version')
+      : undefined;
+    const version = row?.version ?? latestVersion;
+    const copy = `${file}.schema-${version}`;
+    if (!Number.isInteger(version) || version < 1 || version >= latestVersion || existsSync(copy)) return;
+    const partial = `${copy}.${process.pid}`;
+    await write.raw('vacuum into ?', [partial]);
+    chmodSync(partial, 0o600);
+    renameSync(partial, copy);
+  } catch (error) {
+    throw new Error(
+      `The database ${file} is not upgraded, because it cannot be copied before. ${withoutStatement(error as Error)}`,
+      { cause: error },
+    );
+  } finally {
+    await close();
+  }
 }
 
 /** Whether the file is a database that this program, of this version or another, has made. */

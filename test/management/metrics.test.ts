@@ -4,7 +4,7 @@ import { readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { acceptTokensOf, startProvider } from '../support/provider.ts';
-import { readMetricsText, readSamples, sumOf } from '../support/metrics.ts';
+import { readMetricsText, readSamples, sumOf, untilFollowed } from '../support/metrics.ts';
 import { setSettings } from '../support/settings.ts';
 import { expectNoCredential, freePorts, root, startTestStack, until, type TestStack } from '../support/stack.ts';
 import { madeUpKey } from '../support/keys.ts';
@@ -13,12 +13,7 @@ suite('/metrics', () => {
   let stack: TestStack;
   before(async () => {
     stack = await startTestStack();
-    const startedAt = performance.now();
-    // or the gateway forgets the administrator once more, when it sees in the database that he was made
-    await until('the changes of the start have been followed', async () => {
-      const lag = sumOf(await readSamples(management()), 'apigw_feed_lag_seconds');
-      return lag * 1_000 < performance.now() - startedAt;
-    });
+    await untilFollowed(management());
   });
   after(() => stack.stop());
 

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
-import { readSamples, sumOf } from '../support/metrics.ts';
+import { readSamples, sumOf, untilFollowed } from '../support/metrics.ts';
 import { startTestStack, type TestStack } from '../support/stack.ts';
 
 const requests = 1_000;
@@ -53,6 +53,7 @@ suite('a thousand decisions on a known key', () => {
   before(async () => {
     stack = await startTestStack();
     const agent = new Agent({ keepAlive: true, maxSockets: connections, rejectUnauthorized: false });
+    await untilFollowed(join(stack.stack.runDir, 'management.sock'));
     await ask(100, agent);
     before1000 = await read();
     await ask(requests, agent);

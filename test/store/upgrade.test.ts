@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openStore } from '../../src/store/open-store.ts';
 import { openTestDatabase } from '../support/database.ts';
+import { startGateway, stopGateway } from '../support/gateway.ts';
 import { makeTempDir } from '../support/stack.ts';
 
 /** What a program that knows schema 1 leaves behind: one client, with a key. */
@@ -54,4 +56,26 @@ test('a database of schema 1 is brought up to date, and everything in it is as i
       await database.close();
     }
   }
+});
+
+test('before an upgrade a copy is kept beside the database, once, with what it had', async () => {
+  const dir = makeTempDir();
+  const before = openTestDatabase(dir);
+  for (const statement of schema1) await before.raw(statement);
+  await before.destroy();
+  const gateway = await startGateway(dir);
+  await stopGateway(gateway);
+  const copy = join(dir, 'apigw.db.schema-1');
+  assert.equal(statSync(copy).mode & 0o777, 0o600);
+  const kept = openTestDatabase(dir, 'apigw.db.schema-1');
+  assert.deepEqual(await kept('schema_version').first('version'), { version: 1 });
+  assert.deepEqual(await kept('api_clients').pluck('api_client_id'), ['billing-eu']);
+  await kept.destroy();
+  const { ino } = statSync(copy);
+  await stopGateway(await startGateway(dir));
+  assert.equal(statSync(copy).ino, ino);
+  assert.deepEqual(
+    readdirSync(dir).filter((file) => file.includes('.schema-')),
+    ['apigw.db.schema-1'],
+  );
 });

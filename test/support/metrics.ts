@@ -1,3 +1,4 @@
+import { until } from './stack.ts';
 import assert from 'node:assert/strict';
 import { request } from 'node:http';
 import { parseMetrics, type Sample } from '../../bench/parts/metrics.ts';
@@ -33,4 +34,16 @@ export function sumOf(samples: readonly Sample[], name: string, labels: Readonly
 
 export async function readSamples(socketPath: string): Promise<Sample[]> {
   return parseMetrics(await readMetricsText(socketPath));
+}
+
+/**
+ * Waits until the gateway has followed every change that was made until now: it forgets a client once more when it sees in
+ * the database what it has done by itself.
+ */
+export async function untilFollowed(socketPath: string): Promise<void> {
+  const startedAt = performance.now();
+  await until('the changes so far have been followed', async () => {
+    const lag = sumOf(await readSamples(socketPath), 'apigw_feed_lag_seconds');
+    return lag * 1_000 < performance.now() - startedAt;
+  });
 }

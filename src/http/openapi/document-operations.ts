@@ -176,6 +176,10 @@ export const documentOperations: readonly Operation[] = [
       },
     },
   },
+];
+
+/** What the `type` of a problem leads to. */
+export const reasonOperations: readonly Operation[] = [
   {
     method: 'get',
     path: '/v1/management/problems',

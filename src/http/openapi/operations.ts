@@ -3,7 +3,7 @@ import { healthAnswer, readinessAnswer } from '../answer-schemas.ts';
 import { apiClientOperations } from './api-client-operations.ts';
 import { apiKeyOperations } from './api-key-operations.ts';
 import { credentialOperations } from './credential-operations.ts';
-import { documentOperations } from './document-operations.ts';
+import { documentOperations, reasonOperations } from './document-operations.ts';
 import type { Operation } from './operation.ts';
 
 /** All calls, in the order of the document. A test compares them with the routes. */
@@ -60,4 +60,5 @@ export const operations: readonly Operation[] = [
     problems: ['invalid_parameter'],
     examples: {},
   },
+  ...reasonOperations,
 ];
