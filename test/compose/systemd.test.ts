@@ -49,9 +49,12 @@ suite('as services of systemd', () => {
 
   test('the first key is had as docs/bare-metal.md says, and opens the application', async () => {
     const page = readFileSync(join(root, 'docs/bare-metal.md'), 'utf8');
-    const [command = ''] = /^systemd-run .*$/m.exec(page) ?? [];
+    const [, command = ''] = /^sudo (apigw bootstrap)$/m.exec(page) ?? [];
     const [, key] = /^(\d+\.[A-Za-z0-9]{64})$/m.exec(await on(command)) ?? [];
     assert.ok(key);
+    // as the gateway's user: what root writes there the gateway could not
+    assert.doesNotMatch(await on('stat -c %U /var/lib/apigw/*'), /root/);
+    assert.match(await on('apigw doctor'), /^gateway +ok/m);
     await on('systemd-run --quiet node /opt/apigw/dist/cli/main.js demo-app');
     await until('the application answers', async () => (await status('/', key)).startsWith('200'));
     assert.match(await status('/'), /^401/);
