@@ -5,11 +5,10 @@ import { dirname, join } from 'node:path';
 import { suite, test } from 'node:test';
 import { promisify } from 'node:util';
 import { generatedDocs } from '../../scripts/generate-docs.ts';
+import { proxySettings } from '../../scripts/settings-page.ts';
 import { denialDetails, publicReasons } from '../../src/auth/decision.ts';
-import { settings } from '../../src/config.ts';
-import { localSettings } from '../../src/local/settings.ts';
 import { reasons, type Reason } from '../../src/reasons.ts';
-import { traceVariables } from '../../src/trace-settings.ts';
+import { traceSettings } from '../../src/trace-settings.ts';
 import { makeTempDir, root, startTestStack } from '../support/stack.ts';
 import { startUp, stopUp, type Up } from '../support/up.ts';
 
@@ -69,12 +68,24 @@ function expectOutput(actual: string, documented: string, command: string): void
   assert.match(normalise(actual), new RegExp(`^${pattern}$`), command);
 }
 
+/** What a heading can be linked to by, as GitHub makes it. */
+function anchors(page: string): string[] {
+  return [...read(page).matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\w\- ]/g, '')
+      .replaceAll(' ', '-'),
+  );
+}
+
 suite('the documents', () => {
   test('of the README are under 250 lines, and no link leads nowhere', () => {
     assert.ok(read('README.md').split('\n').length < 250);
     for (const page of pages) {
-      for (const [, target = ''] of read(page).matchAll(/\]\((?!https?:)([^)#]+)/g)) {
-        assert.ok(existsSync(join(root, dirname(page), target)), `${page} links to ${target}`);
+      for (const [, path = '', anchor] of read(page).matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)/g)) {
+        const target = path === '' ? page : join(dirname(page), path);
+        assert.ok(existsSync(join(root, target)), `${page} links to ${path}`);
+        if (anchor !== undefined) assert.ok(anchors(target).includes(anchor), `${page} links to ${path}#${anchor}`);
       }
     }
   });
@@ -147,28 +158,23 @@ suite('the documents', () => {
     assert.ok(starts.length >= tested.length);
   });
 
-  test('name every setting with its default, and no other', () => {
-    const rows = [...read('docs/settings.md').matchAll(/^\| `([A-Z_]+)` \| (?:`([^`]*)`)?/gm)];
-    const staging = [...read('nginx/stage.sh').matchAll(/^# {3}(APIGW_\w+)(?:, (APIGW_\w+))? /gm)].flatMap(
-      ([, ...names]) => names,
-    );
-    // chosen by whoever runs the script
-    const chosen = ['APIGW_PREFIX', 'APIGW_TLS_DIR', 'APIGW_SOCKET_DIR', 'APIGW_LOG_DIR'];
-    const all = [
-      ...Object.keys(settings),
-      ...localSettings,
-      ...staging.filter((name) => name && !chosen.includes(name)),
-    ];
-    assert.deepEqual([...new Set(rows.map(([, name]) => name))].sort(), [...new Set(all)].sort());
-    for (const [, name = '', documented] of rows) {
-      if (name in settings) assert.equal(documented ?? '', settings[name as keyof typeof settings].default, name);
-    }
+  test('name every setting of the proxy, with the defaults of the image and of the unit', () => {
+    const [comment = ''] = read('nginx/stage.sh').split('\nset -eu');
+    const known = [...comment.matchAll(/^# {3}(APIGW_\w+)(?:, (APIGW_\w+))?  /gm)].flatMap(([, ...names]) => names);
+    assert.deepEqual(Object.keys(proxySettings).sort(), known.filter((name) => name !== undefined).sort());
+    const defaults = (file: string, lines: RegExp) =>
+      [...read(file).matchAll(lines)].map(([, name = '', value = '']) => [name, `\`${value}\``] as const);
+    const image = defaults('docker/proxy/Dockerfile', /^(?:ENV| ) (APIGW_\w+)=(\S+)/gm);
+    const unit = defaults('systemd/apigw-proxy.service', /^Environment=(APIGW_\w+)=(\S+)/gm);
+    assert.deepEqual([image.length, unit.length], [6, 5]);
+    for (const [name, value] of image) assert.equal(proxySettings[name]?.docker, value, name);
+    for (const [name, value] of unit) assert.equal(proxySettings[name]?.systemd, value, name);
   });
 
   test('name every variable for traces, and no other', () => {
     const rows = [...read('docs/tracing.md').matchAll(/^\| (`OTEL[^|]*`) \|/gm)];
     const named = rows.flatMap(([, cell = '']) => cell.replaceAll('`', '').split(', '));
-    assert.deepEqual(named.sort(), [...traceVariables].sort());
+    assert.deepEqual(named.sort(), Object.keys(traceSettings).sort());
   });
 
   test('that are made from tables are current: npm run docs', () => {
