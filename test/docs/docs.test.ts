@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { suite, test } from 'node:test';
 import { promisify } from 'node:util';
 import { generatedDocs } from '../../scripts/generate-docs.ts';
@@ -54,6 +54,12 @@ suite('the documents', () => {
         if (anchor !== undefined) assert.ok(anchors(target).includes(anchor), `${page} links to ${path}#${anchor}`);
       }
     }
+  });
+
+  test('are all in the index', () => {
+    const index = read('docs/README.md');
+    const here = pages.filter((page) => dirname(page) === 'docs' && page !== 'docs/README.md');
+    for (const page of here) assert.ok(index.includes(`](${basename(page)})`), page);
   });
 
   for (const page of pages.filter((name) => transcript(name).length > 0)) {
