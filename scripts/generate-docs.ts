@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import process from 'node:process';
 import { createOpenApiDocument } from '../src/http/openapi/document.ts';
 import { reasons, type Reason } from '../src/reasons.ts';
+import { settingsPage } from './settings-page.ts';
 
 const root = join(import.meta.dirname, '..');
 const table: readonly (readonly [code: string, reason: Reason])[] = Object.entries(reasons);
@@ -15,6 +16,7 @@ export function generatedDocs(): Readonly<Record<string, string>> {
   return {
     'docs/openapi.json': `${JSON.stringify(createOpenApiDocument(), null, 2)}\n`,
     'docs/reasons.md': reasonIndex(),
+    'docs/settings.md': settingsPage(root),
     ...Object.fromEntries(pages),
   };
 }

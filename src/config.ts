@@ -57,6 +57,8 @@ interface Setting<T> {
   readonly default: string;
   /** What is allowed, as it stands in an error message. */
   readonly allowed: string;
+  /** What it is for, as it stands in docs/settings.md. */
+  readonly about: string;
   /** May hold a secret: can come as `NAME_FILE`, and its value is never repeated in a message. */
   readonly secret?: true;
   /** Returns undefined for a value that is not allowed. */
@@ -65,62 +67,75 @@ interface Setting<T> {
 
 const setting = <T>(definition: Setting<T>): Setting<T> => definition;
 
-/** Every setting of the gateway; the reference in docs/settings.md is checked against this table. */
+/** Every setting of the gateway; the reference in docs/settings.md is made from this table. */
 export const settings = {
   API_KEY_CREATE: setting({
     default: 'false',
     allowed: '"true" or "false"',
+    about: "Makes an administrator's key at this start and prints it. Empty is false.",
     parse: parseFlag,
   }),
   DATABASE_URL: setting({
     default: 'sqlite:/var/lib/apigw/apigw.db',
     allowed: 'sqlite: and the absolute path of a file, such as sqlite:/var/lib/apigw/apigw.db',
+    about: 'The database. The file is made when it is not there, readable by its user alone.',
     secret: true,
     parse: (value) => /^sqlite:(?:\/\/)?(\/.*[^/])$/.exec(value)?.[1],
   }),
   APIGW_DECISION_LISTEN: setting({
     default: 'unix:/run/apigw/decision.sock',
     allowed: 'unix:/absolute/path or host:port',
+    about: "Answers nginx's `auth_request` and nothing else; only nginx may reach it.",
     parse: parseListenAddress,
   }),
   APIGW_MANAGEMENT_LISTEN: setting({
     default: 'unix:/run/apigw/management.sock',
     allowed: 'unix:/absolute/path or host:port',
+    about: 'Management API, health and metrics.',
     parse: parseListenAddress,
   }),
   APIGW_BOOTSTRAP_KEY_LIFETIME: setting({
     default: '24h',
     allowed: 'a whole number followed by s, m, h or d, from 1m to 365d',
+    about: 'How long the key of `API_KEY_CREATE` and of `apigw bootstrap` is good for.',
     parse: parseLifetime,
   }),
   OIDC_ALLOW_INSECURE_HTTP: setting({
     default: 'false',
     allowed: '"true" or "false"',
+    about: 'Lets issuers be reached without TLS: for tests.',
     parse: parseFlag,
   }),
   OIDC_STALE_KEYS_LIFETIME: setting({
     default: '1h',
     allowed: 'a whole number followed by s, m, h or d, from 1m to 365d',
+    about: "How long an issuer's keys are used while it is away.",
     parse: parseLifetime,
   }),
   APIGW_LOG_LEVEL: setting({
     default: 'info',
     allowed: logLevels.join(', '),
+    about: 'What is less than this is not logged.',
     parse: (value) => logLevels.find((level) => level === value),
   }),
   APIGW_LOG_GRANTED_EVERY: setting({
     default: '1000',
     allowed: 'a whole number from 0 to 1000000000',
+    about:
+      "Every so many grants one is in the log, as `granted` with client and request id; 0 for none. Each worker counts its own. nginx's access log has every request.",
     parse: (value) => (/^(?:0|[1-9][0-9]{0,9})$/.test(value) && Number(value) <= 1e9 ? Number(value) : undefined),
   }),
   APIGW_FRONT_DOOR: setting({
     default: '',
     allowed: 'host:port, or nothing',
+    about:
+      "Where clients reach the proxy over TLS. The gateway opens a connection there to see when the certificate ends: [metrics](metrics.md). The host is sent as the server's name. The shipped forms set it: 127.0.0.1 and the HTTPS port, proxy:443 with Docker, localhost:443 with systemd.",
     parse: parseFrontDoor,
   }),
   APIGW_WORKERS: setting({
     default: '1',
     allowed: 'a whole number from 1 to 64',
+    about: 'Processes that answer, at most one for each core that nginx and the application leave free.',
     parse: (value) => (/^[1-9][0-9]?$/.test(value) && Number(value) <= 64 ? Number(value) : undefined),
   }),
 };

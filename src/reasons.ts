@@ -360,7 +360,7 @@ export const reasons = {
   bad_request: {
     status: 400,
     meaning:
-      'The request is not well-formed HTTP, has a header twice that may come once, or its path can be read in two ways where `strict-paths.conf` is included.',
+      'The request is not well-formed HTTP, has a header twice that may come once, comes without a client certificate where nginx asks for one, or its path can be read in two ways where `strict-paths.conf` is included.',
     remedy:
       'The path: send no `//`, `/../`, `;`, or encoded slash, dot or backslash. The rest: look at what the client really sends.',
   },

@@ -75,12 +75,17 @@ const general: Readonly<Record<string, Rule>> = {
   OTEL_BSP_EXPORT_TIMEOUT: milliseconds,
 };
 
-/** The reference in docs/tracing.md is checked against this list. */
-export const traceVariables: readonly string[] = [
-  ...['OTEL_SDK_DISABLED', 'OTEL_TRACES_EXPORTER', 'OTEL_SERVICE_NAME'],
-  ...Object.keys(general),
-  ...Object.keys(ofExporter).map((name) => `OTEL_EXPORTER_OTLP_${name}`),
-];
+const disabled: Rule = { allowed: 'true, false', allows: (value) => /^(?:true|false)$/i.test(value) };
+const whichExporters = `${exporters.join(', ')}, both of them, or none`;
+
+/** What is allowed for each; docs/settings.md is made from this table, and docs/tracing.md is checked against it. */
+export const traceSettings: Readonly<Record<string, { readonly allowed: string }>> = {
+  OTEL_SDK_DISABLED: disabled,
+  OTEL_TRACES_EXPORTER: { allowed: whichExporters },
+  OTEL_SERVICE_NAME: { allowed: 'any text' },
+  ...general,
+  ...Object.fromEntries(Object.entries(ofExporter).map(([name, rule]) => [`OTEL_EXPORTER_OTLP_${name}`, rule])),
+};
 
 /**
  * Reads whether traces are wanted: OpenTelemetry's usual variables, of which an empty one is as good as none. Mistakes are
@@ -99,12 +104,12 @@ export function readTraceConfig(env: Environment, problems: string[]): TraceConf
   const readOfExporter = (name: string) =>
     read(`OTEL_EXPORTER_OTLP_TRACES_${name}`) ?? read(`OTEL_EXPORTER_OTLP_${name}`);
 
-  check('OTEL_SDK_DISABLED', { allowed: 'true, false', allows: (value) => /^(?:true|false)$/i.test(value) });
+  check('OTEL_SDK_DISABLED', disabled);
   if (read('OTEL_SDK_DISABLED')?.toLowerCase() === 'true') return undefined;
   const wanted = read('OTEL_TRACES_EXPORTER')?.split(/\s*,\s*/) ?? (readOfExporter('ENDPOINT') ? ['otlp'] : []);
   if (wanted.length === 0 || (wanted.length === 1 && wanted[0] === 'none')) return undefined;
   check('OTEL_TRACES_EXPORTER', {
-    allowed: `${exporters.join(', ')}, both of them, or none`,
+    allowed: whichExporters,
     allows: () => wanted.every(isExporter),
   });
   for (const [name, rule] of Object.entries(general)) check(name, rule);

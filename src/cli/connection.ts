@@ -19,15 +19,20 @@ export interface GlobalOptions {
   readonly insecure?: boolean;
 }
 
-/** The command line's own variables; the gateway knows nothing of them. */
-export const cliSettings = ['APIGW_SERVER', 'APIGW_KEY', 'APIGW_KEY_FILE', 'APIGW_CA_FILE'] as const;
+/** The command line's own variables, of which the gateway knows nothing; docs/settings.md is made from this table. */
+export const cliSettings = {
+  APIGW_SERVER: { option: '--server', about: 'https://host or https://host:port; without it the local database.' },
+  APIGW_KEY_FILE: { option: '--key-file', about: "File with an administrator's key." },
+  APIGW_KEY: { about: 'The key itself, when there is no such file.' },
+  APIGW_CA_FILE: { option: '--ca-file', about: 'PEM file of the authority of a private certificate.' },
+} satisfies Record<string, { option?: string; about: string }>;
 
 // eslint-disable-next-line no-restricted-properties -- an entry point
 const env = process.env;
 
 /** @throws {ConfigError} */
 export function configure(): Config {
-  return readConfig(env, [...cliSettings, ...localSettings]);
+  return readConfig(env, [...Object.keys(cliSettings), ...Object.keys(localSettings)]);
 }
 
 export function outputOf(command: Command): Output {

@@ -27,18 +27,49 @@ export interface LocalSettings {
   readonly stagingEnv: Environment;
 }
 
-/** The reference in docs/settings.md is checked against this list. */
-export const localSettings = [
-  'APIGW_HTTPS_PORT',
-  'APIGW_HTTP_PORT',
-  'APIGW_STATE_DIR',
-  'APIGW_CONFIG_DIR',
-  'APIGW_APP_UPSTREAM',
-  'APIGW_NGINX',
-  'APIGW_HOSTNAME',
-  'APIGW_PUBLIC_HTTPS_PORT',
-  'APIGW_CACHE_DIR',
-] as const;
+const port = 'a number from 1 to 65535';
+
+/** Every setting of `npm run up` beside the gateway's; the reference in docs/settings.md is made from this table. */
+export const localSettings = {
+  APIGW_HTTPS_PORT: { default: '443 as root, else 8443', allowed: port, about: 'Where nginx listens for HTTPS.' },
+  APIGW_HTTP_PORT: {
+    default: '80 as root, else 8080',
+    allowed: port,
+    about: 'Where nginx listens for plain HTTP, which it redirects to HTTPS.',
+  },
+  APIGW_PUBLIC_HTTPS_PORT: {
+    default: '`APIGW_HTTPS_PORT`',
+    allowed: port,
+    about: 'The port that clients see, where the redirect leads.',
+  },
+  APIGW_STATE_DIR: {
+    default: '`.apigw` in the clone',
+    allowed: 'a directory',
+    about:
+      'Keeps the database `apigw.db`, the certificate `tls/`, and `logs/`; while it runs also the process id `up.pid` and `run`.',
+  },
+  APIGW_CONFIG_DIR: {
+    default: 'none',
+    allowed: 'a directory',
+    about: 'Your `nginx/conf.d/*.conf` and `nginx/ssl/*`; what is absent there is the shipped file.',
+  },
+  APIGW_APP_UPSTREAM: {
+    default: 'the demonstration application',
+    allowed: 'host:port, [address]:port or unix:/path',
+    about: 'The application.',
+  },
+  APIGW_HOSTNAME: {
+    default: "the machine's",
+    allowed: 'a host name or an IP address',
+    about: 'One more name in the self-signed certificate.',
+  },
+  APIGW_NGINX: { default: '`nginx`', allowed: 'a program', about: 'nginx 1.22 or later.' },
+  APIGW_CACHE_DIR: {
+    default: 'one of its own in memory',
+    allowed: 'an absolute path on a tmpfs',
+    about: "For nginx's [decision cache](nginx.md#cache-decisions) alone, if a server has one; emptied at every start.",
+  },
+};
 
 /** Those of them that nginx/stage.sh alone understands, and checks. */
 const forStaging = ['APIGW_HOSTNAME', 'APIGW_PUBLIC_HTTPS_PORT'];
@@ -77,7 +108,7 @@ export function readLocalSettings(env: Environment, root: string, isRoot: boolea
       problems.push(`${name} cannot be set here: npm run up connects nginx and the gateway by itself.`);
   }
   try {
-    readConfig({ ...env, ...given }, localSettings);
+    readConfig({ ...env, ...given }, Object.keys(localSettings));
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     problems.push(...error.problems);
@@ -86,7 +117,7 @@ export function readLocalSettings(env: Environment, root: string, isRoot: boolea
   const readPort = (name: string, fallback: number): number => {
     const value = env[name] || String(fallback);
     if (/^[1-9][0-9]{0,4}$/.test(value) && Number(value) <= 65535) return Number(value);
-    problems.push(`${name} is ${JSON.stringify(value)}, which is not allowed; allowed: a number from 1 to 65535.`);
+    problems.push(`${name} is ${JSON.stringify(value)}, which is not allowed; allowed: ${port}.`);
     return fallback;
   };
   const httpsPort = readPort('APIGW_HTTPS_PORT', isRoot ? 443 : 8443);

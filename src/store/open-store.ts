@@ -30,7 +30,8 @@ export async function openStore(
  */
 export async function keepCopyBeforeUpgrade(file: string): Promise<void> {
   if (!existsSync(file)) return;
-  const { read, write, close } = await openSqlite(file);
+  const database = await openSqlite(file);
+  const { read, write } = database;
   try {
     const row = (await read.schema.hasTable('schema_version'))
       ? await read<{ version: number }>('schema_version').first('version')
@@ -48,7 +49,7 @@ export async function keepCopyBeforeUpgrade(file: string): Promise<void> {
       { cause: error },
     );
   } finally {
-    await close();
+    await database.close();
   }
 }
 

@@ -1,44 +1,19 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { suite, test } from 'node:test';
 import { promisify } from 'node:util';
 import { generatedDocs } from '../../scripts/generate-docs.ts';
+import { proxySettings } from '../../scripts/settings-page.ts';
 import { denialDetails, publicReasons } from '../../src/auth/decision.ts';
-import { settings } from '../../src/config.ts';
-import { localSettings } from '../../src/local/settings.ts';
 import { reasons, type Reason } from '../../src/reasons.ts';
-import { traceVariables } from '../../src/trace-settings.ts';
+import { traceSettings } from '../../src/trace-settings.ts';
+import { anchors, blocks, pages, read, transcript, withBlocks } from '../support/pages.ts';
 import { makeTempDir, root, startTestStack } from '../support/stack.ts';
 import { startUp, stopUp, type Up } from '../support/up.ts';
 
 const run = promisify(execFile);
-const pages = [
-  'README.md',
-  ...readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' }).map((file) => join('docs', file)),
-].filter((file) => file.endsWith('.md'));
-const read = (page: string) => readFileSync(join(root, page), 'utf8');
-
-function blocks(page: string, language: string): string[] {
-  return [...read(page).matchAll(new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\`$`, 'gm'))].map(
-    ([, text = '']) => text,
-  );
-}
-
-/** Commands and what they print, from the console blocks of a page, in order. */
-function transcript(page: string): { command: string; output: string }[] {
-  return blocks(page, 'console').flatMap((block) =>
-    block
-      .split(/^\$ /m)
-      .slice(1)
-      .map((entry) => {
-        const [command = '', ...output] = entry.split('\n');
-        return { command, output: output.join('\n') };
-      }),
-  );
-}
-
 /** What differs from run to run, by its shape. */
 function normalise(text: string): string {
   return (
@@ -73,18 +48,35 @@ suite('the documents', () => {
   test('of the README are under 250 lines, and no link leads nowhere', () => {
     assert.ok(read('README.md').split('\n').length < 250);
     for (const page of pages) {
-      for (const [, target = ''] of read(page).matchAll(/\]\((?!https?:)([^)#]+)/g)) {
-        assert.ok(existsSync(join(root, dirname(page), target)), `${page} links to ${target}`);
+      for (const [, path = '', anchor] of read(page).matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)/g)) {
+        const target = path === '' ? page : join(dirname(page), path);
+        assert.ok(existsSync(join(root, target)), `${page} links to ${path}`);
+        if (anchor !== undefined) assert.ok(anchors(target).includes(anchor), `${page} links to ${path}#${anchor}`);
       }
     }
+  });
+
+  test('are all in the index', () => {
+    const index = read('docs/README.md');
+    const here = pages.filter((page) => dirname(page) === 'docs' && page !== 'docs/README.md');
+    for (const page of here) assert.ok(index.includes(`](${basename(page)})`), page);
   });
 
   for (const page of pages.filter((name) => transcript(name).length > 0)) {
     test(`${page}: its commands do what it says`, async () => {
       const stateDir = makeTempDir();
-      const up = await startUp({ APIGW_STATE_DIR: stateDir, API_KEY_CREATE: 'true' });
+      // the clone of whoever reads the page
+      const clone = join(stateDir, 'clone');
+      mkdirSync(join(clone, 'config'), { recursive: true });
+      symlinkSync(join(root, 'nginx'), join(clone, 'nginx'));
+      symlinkSync(stateDir, join(clone, '.apigw'));
+      const up = await startUp({
+        APIGW_STATE_DIR: stateDir,
+        APIGW_CONFIG_DIR: join(clone, 'config'),
+        API_KEY_CREATE: 'true',
+      });
       try {
-        await play(page, up, stateDir);
+        await play(page, up, stateDir, clone);
       } finally {
         await stopUp(up, stateDir);
         rmSync(stateDir, { recursive: true });
@@ -93,17 +85,24 @@ suite('the documents', () => {
   }
 
   /** Types the commands one after the other into one shell; a key that is shown shortened is the one just received. */
-  async function play(page: string, up: Up, stateDir: string): Promise<void> {
+  async function play(page: string, up: Up, stateDir: string, clone: string): Promise<void> {
     let newest = up.key();
+    const clear = `http://localhost:${up.httpPort}`;
     // what the pages say it stands for
     const local = [
       `DATABASE_URL=sqlite:${stateDir}/apigw.db`,
       `APIGW_MANAGEMENT_LISTEN=unix:${realpathSync(join(stateDir, 'run'))}/management.sock`,
     ];
-    let variables = `apigw() { ${local.join(' ')} node ${join(root, 'dist/cli/main.js')} "$@"; }; KEY='${newest}'`;
+    const commands = [
+      `apigw() { ${local.join(' ')} node ${join(root, 'dist/cli/main.js')} "$@"; }`,
+      `npm() { APIGW_STATE_DIR=${stateDir} command npm --prefix ${root} "$@"; }`,
+    ];
+    let variables = `${commands.join('; ')}; KEY='${newest}'`;
+    const bash = (script: string) => run('bash', ['-c', script], { cwd: clone });
     for (const { command, output } of transcript(page)) {
       const typed = command
         .replaceAll('https://localhost:8443', up.url)
+        .replaceAll('http://localhost:8080', clear)
         .replace(/'[0-9]+\.[A-Za-z0-9]+\.\.\.'/, () => `'${newest}'`);
       if (/^(?:[A-Z]+=\S+;? ?)+$/.test(typed)) {
         variables += `; ${typed}`;
@@ -112,14 +111,17 @@ suite('the documents', () => {
       const script = `${variables}; ${typed.replaceAll('curl ', 'curl -sS ')}`;
       const [, assigned] = /^([A-Z]+)=\$\(/.exec(typed) ?? [];
       if (assigned !== undefined) {
-        const { stdout: value } = await run('bash', ['-c', `${script} && printf %s "$${assigned}"`]);
+        const { stdout: value } = await bash(`${script} && printf %s "$${assigned}"`);
         variables += `; ${assigned}='${value}'`;
         continue;
       }
       // doctor ends with 1 when it finds something
-      const { stdout } = await run('bash', ['-c', `${script}${typed.startsWith('apigw doctor') ? ' || true' : ''}`]);
+      const { stdout } = await bash(`${script}${typed.startsWith('apigw doctor') ? ' || true' : ''}`);
       expectOutput(
-        stdout.replaceAll(up.url, 'https://localhost:8443').replaceAll(`:${up.httpsPort}`, ':8443'),
+        stdout
+          .replaceAll(up.url, 'https://localhost:8443')
+          .replaceAll(clear, 'http://localhost:8080')
+          .replaceAll(`:${up.httpsPort}`, ':8443'),
         output,
         command,
       );
@@ -147,28 +149,23 @@ suite('the documents', () => {
     assert.ok(starts.length >= tested.length);
   });
 
-  test('name every setting with its default, and no other', () => {
-    const rows = [...read('docs/settings.md').matchAll(/^\| `([A-Z_]+)` \| (?:`([^`]*)`)?/gm)];
-    const staging = [...read('nginx/stage.sh').matchAll(/^# {3}(APIGW_\w+)(?:, (APIGW_\w+))? /gm)].flatMap(
-      ([, ...names]) => names,
-    );
-    // chosen by whoever runs the script
-    const chosen = ['APIGW_PREFIX', 'APIGW_TLS_DIR', 'APIGW_SOCKET_DIR', 'APIGW_LOG_DIR'];
-    const all = [
-      ...Object.keys(settings),
-      ...localSettings,
-      ...staging.filter((name) => name && !chosen.includes(name)),
-    ];
-    assert.deepEqual([...new Set(rows.map(([, name]) => name))].sort(), [...new Set(all)].sort());
-    for (const [, name = '', documented] of rows) {
-      if (name in settings) assert.equal(documented ?? '', settings[name as keyof typeof settings].default, name);
-    }
+  test('name every setting of the proxy, with the defaults of the image and of the unit', () => {
+    const [comment = ''] = read('nginx/stage.sh').split('\nset -eu');
+    const known = [...comment.matchAll(/^# {3}(APIGW_\w+)(?:, (APIGW_\w+))? {2}/gm)].flatMap(([, ...names]) => names);
+    assert.deepEqual(Object.keys(proxySettings).sort(), known.filter(Boolean).sort());
+    const defaults = (file: string, lines: RegExp) =>
+      [...read(file).matchAll(lines)].map(([, name = '', value = '']) => [name, `\`${value}\``] as const);
+    const image = defaults('docker/proxy/Dockerfile', /^(?:ENV| ) (APIGW_\w+)=(\S+)/gm);
+    const unit = defaults('systemd/apigw-proxy.service', /^Environment=(APIGW_\w+)=(\S+)/gm);
+    assert.deepEqual([image.length, unit.length], [6, 5]);
+    for (const [name, value] of image) assert.equal(proxySettings[name]?.docker, value, name);
+    for (const [name, value] of unit) assert.equal(proxySettings[name]?.systemd, value, name);
   });
 
   test('name every variable for traces, and no other', () => {
     const rows = [...read('docs/tracing.md').matchAll(/^\| (`OTEL[^|]*`) \|/gm)];
     const named = rows.flatMap(([, cell = '']) => cell.replaceAll('`', '').split(', '));
-    assert.deepEqual(named.sort(), [...traceVariables].sort());
+    assert.deepEqual(named.sort(), Object.keys(traceSettings).sort());
   });
 
   test('that are made from tables are current: npm run docs', () => {
@@ -199,32 +196,68 @@ suite('the documents', () => {
       assert.ok(documented.includes(reason), reason);
   });
 
-  test('show nginx blocks that work as they stand', async () => {
-    const all = blocks('docs/nginx.md', 'nginx');
-    const isLocation = (block: string) => /^ {2}location/.test(block);
+  test('show nginx blocks that work as they stand: docs/nginx.md', async () => {
+    const stack = await startTestStack({ edit: (conf) => withBlocks(conf, blocks('docs/nginx.md', 'nginx')) });
+    try {
+      const internal = { key: stack.adminKey, headers: { Host: 'internal.example.com' } };
+      assert.equal((await stack.ask('/', internal)).json['reason'], 'authentication_disabled');
+      assert.equal((await stack.ask('/', { key: stack.adminKey })).status, 200);
+    } finally {
+      await stack.stop();
+    }
+  });
+
+  test('show nginx blocks that work as they stand: docs/protect.md', async () => {
+    const documented = blocks('docs/protect.md', 'nginx');
+    const reports = documented.find((block) => block.startsWith('  location /reports/')) ?? '';
+    const [, rewrite = ''] = /`(rewrite [^`]+)`/.exec(read('docs/protect.md')) ?? [];
+    const cut = reports.replace('{   # protected', `{   # protected\n    ${rewrite}`).replace('/reports/', '/cut/');
+    const all = [...documented, cut.replace('^/reports/', '^/cut/')];
     const stack = await startTestStack({
-      edit: (conf) => {
-        const upstreams = all.filter((block) => block.startsWith('upstream')).join('\n');
-        const locations = all.filter(isLocation).join('\n');
-        const map = all.find((block) => block.startsWith('map')) ?? '';
-        const server = all.find((block) => block.startsWith('server')) ?? '';
-        return `${conf}\n${server}`
-          .replace(/^map \$server_name \$api_keys_enabled \{[^}]*\}/m, map)
-          .replace(
-            /^upstream application/m,
-            `${upstreams.replace(/server [^;]+;/, 'include runtime/application.conf;')}\nupstream application`,
-          )
-          .replace('  location / {   # protected', `${locations}\n  location / {   # protected`);
-      },
+      edit: (conf) =>
+        // the other application is the same one, and the other proxy is this test
+        withBlocks(conf, all)
+          .replace('server 10.0.0.7:3000;', 'include runtime/application.conf;')
+          .replace('set_real_ip_from 10.0.0.2;', 'set_real_ip_from 127.0.0.1;'),
     });
+    const key = stack.adminKey;
+    const seen = (header: string) => stack.application.seen.at(-1)?.headers[header];
     try {
       assert.equal((await stack.ask('/status')).status, 200);
       assert.equal((await stack.ask('/statuses')).status, 401);
-      const internal = { key: stack.adminKey, headers: { Host: 'internal.example.com' } };
-      assert.equal((await stack.ask('/', internal)).json['reason'], 'authentication_disabled');
+
       assert.equal((await stack.ask('/reports/x')).status, 401);
-      assert.equal((await stack.ask('/reports/x', { key: stack.adminKey })).status, 200);
-      assert.deepEqual(stack.application.seen.at(-1)?.headers['x-client-name'], ['bootstrap']);
+      assert.equal((await stack.ask('/reports/x', { key })).status, 200);
+      assert.deepEqual(seen('x-client-name'), ['bootstrap']);
+      assert.equal(stack.application.seen.at(-1)?.url, '/reports/x');
+      assert.equal((await stack.ask('/cut/x?y=1')).status, 401);
+      assert.equal((await stack.ask('/cut/x?y=1', { key })).status, 200);
+      assert.equal(stack.application.seen.at(-1)?.url, '/x?y=1');
+      const host = { Host: 'reports.example.com' };
+      assert.equal((await stack.ask('/', { headers: host })).status, 401);
+      assert.equal((await stack.ask('/', { headers: host, key })).status, 200);
+      assert.deepEqual(seen('host'), ['reports.example.com']);
+
+      for (const path of ['/invoices', '/invoices/1', '/INVOICES', '/invoices.json'])
+        assert.equal((await stack.ask(path, { key })).json['reason'], 'client_scope_required', path);
+      const invoices = await stack.manage('POST', key, '', { json: { scopes: ['invoices.read'] } });
+      assert.equal((await stack.ask('/invoices/1', { key: String(invoices.json['token']) })).status, 200);
+
+      const calls = stack.application.seen.length;
+      const preflight = { Origin: 'https://app.example.com', 'Access-Control-Request-Method': 'PUT' };
+      const allowed = await stack.ask('/', { method: 'OPTIONS', headers: preflight });
+      assert.equal(allowed.status, 204);
+      assert.equal(allowed.headers['access-control-allow-origin'], 'https://app.example.com');
+      const stranger = { ...preflight, Origin: 'https://app.example.com.example.net' };
+      assert.equal((await stack.ask('/', { method: 'OPTIONS', headers: stranger })).status, 401);
+      assert.equal((await stack.ask('/', { headers: preflight })).status, 401);
+      assert.equal(stack.application.seen.length, calls);
+
+      const forwarded = { key, headers: { 'X-Forwarded-For': '203.0.113.9, 192.0.2.7' } };
+      await stack.ask('/', forwarded);
+      assert.deepEqual([seen('x-real-ip'), seen('x-forwarded-for')], [['192.0.2.7'], ['192.0.2.7']]);
+      await stack.ask('/', { ...forwarded, localAddress: '127.0.0.2' });
+      assert.deepEqual(seen('x-real-ip'), ['127.0.0.2']);
     } finally {
       await stack.stop();
     }
