@@ -256,7 +256,7 @@ function merge(client: ApiClient, changes: UpdateApiClient): ApiClient {
 }
 
 /** What can be chosen of a client, in the words of the management API. */
-export function describe(client: Settable): Readonly<Record<string, unknown>> {
+export function describe(client: Settable) {
   return {
     name: client.name,
     api_client_id: client.apiClientId,

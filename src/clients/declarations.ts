@@ -220,10 +220,10 @@ async function update(
   const { id, apiClientId } = before;
   if (wantedId !== undefined && wantedId !== id)
     throw new IdTaken(index, `the API client ${JSON.stringify(apiClientId)} has the id ${id}, not ${wantedId}`);
-  const [from, to] = [describe(before), describe(settable)];
-  const fields = Object.keys(to)
-    .filter((name) => JSON.stringify(from[name]) !== JSON.stringify(to[name]))
-    .map((name) => ({ name, from: from[name], to: to[name] }));
+  const from = describe(before);
+  const fields = Object.entries(describe(settable))
+    .map(([name, to]) => ({ name, from: from[name as keyof typeof from], to }))
+    .filter((field) => JSON.stringify(field.from) !== JSON.stringify(field.to));
   const added = (keys ?? []).filter(({ digest }) => !before.keys.some((key) => key.digest === digest));
   const removed =
     keys && isPruned ? before.keys.filter(({ digest }) => !keys.some((key) => key.digest === digest)) : [];

@@ -1,4 +1,5 @@
 import { isAccepted, stateOf, toTime, type ApiKey } from '../clients/api-client.ts';
+import { describe } from '../clients/api-clients.ts';
 import type { ClientWithKeys } from '../clients/client-store.ts';
 import type { ApiClientAnswer, ApiKeyAnswer } from './answer-schemas.ts';
 
@@ -10,18 +11,7 @@ export function presentClient(client: ClientWithKeys, at: number): ApiClientAnsw
     // two more names of the same number, which existing scripts read
     api_key_id: id,
     api_client_entity_id: id,
-    name: client.name,
-    api_client_id: client.apiClientId,
-    description: client.description,
-    tags: client.tags,
-    scopes: client.scopes,
-    allowed_cidrs: client.allowedCidrs,
-    is_admin: client.isAdmin,
-    enabled: client.isEnabled,
-    expires_at: toTime(client.expiresAt),
-    rate_limit: client.rateLimit,
-    rate_limit_burst: client.rateLimitBurst,
-    quota: client.quota,
+    ...describe(client),
     has_api_key: keys.some((key) => isAccepted(key, at)),
     api_key_expires_at: toTime(keys.at(-1)?.expiresAt ?? null),
     replaced_key_used_at: toTime(lastUseOfReplaced(keys, at)),
