@@ -4,7 +4,7 @@ import { parse, stringify } from 'yaml';
 import type { Api } from '../api.ts';
 import { readText, withApi } from '../connection.ts';
 import { CliError, exitCodes } from '../exit-codes.ts';
-import type { Declaration } from '../import/declaration.ts';
+import type { Declaration, Note } from '../import/declaration.ts';
 import { importFormats, readImport, type ImportFormat } from '../import/read-import.ts';
 import type { Output } from '../output.ts';
 import { startProgress } from '../progress.ts';
@@ -97,7 +97,7 @@ export function addDeclarations(program: Command): void {
 
 async function importClients(api: Api, output: Output, file: string, { from, yes, keysTo }: Options): Promise<void> {
   const { document, notes } = readImport(from, readText(file), { file });
-  for (const { where, what } of notes) output.note(`${where}: ${what}`);
+  showNotes(notes, output);
   const chunks = chunksOf(document);
   for (const body of chunks) {
     const plan = await api.call<Applied>('POST', applyPath, { query: { dry_run: true }, body });
@@ -119,6 +119,18 @@ async function importClients(api: Api, output: Output, file: string, { from, yes
   progress.stop();
   if (keysTo !== undefined) await makeKeys(api, output, keysTo, made);
   output.note(`done: ${made.length} API clients created`);
+}
+
+/** What is said of many clients is said once. */
+function showNotes(notes: readonly Note[], output: Output): void {
+  const places = new Map<string, string[]>();
+  for (const { where, what } of notes) {
+    const others = places.get(what);
+    if (others) others.push(where);
+    else places.set(what, [where]);
+  }
+  for (const [what, [first = '', ...others]] of places)
+    output.note(`${first}${others.length === 0 ? '' : ` and ${others.length} more`}: ${what}`);
 }
 
 function chunksOf({ clients }: Declaration): Declaration[] {
