@@ -12,6 +12,8 @@ export interface Finding {
 }
 
 const maxLength = 200;
+/** A longer word before the space may be a secret that was pasted without its scheme. */
+const maxScheme = 20;
 
 /**
  * Why a credential was refused, in values: read once more from what was presented, since a decision that is not asked
@@ -41,7 +43,7 @@ function compare(
   const credential = parseCredential(authorization);
   switch (reason) {
     case 'unsupported_scheme':
-      return [acceptedSchemes(policy), authorization.slice(0, authorization.indexOf(' '))];
+      return [acceptedSchemes(policy), authorization.slice(0, authorization.indexOf(' ')).slice(0, maxScheme)];
     case 'method_disabled':
       return [acceptedSchemes(policy), credential.scheme];
     case 'address_not_allowed':

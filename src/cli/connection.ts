@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import type { Command } from 'commander';
 import type { Denial } from '../auth/denials.ts';
@@ -42,10 +42,15 @@ export function outputOf(command: Command): Output {
 /**
  * Runs the work against the API of a server (`--server`), or against the local database.
  *
+ * @param mayBegin whether a database that does not exist is made: by what puts something into it
  * @throws {CliError}
  * @throws {ConfigError}
  */
-export async function withApi(command: Command, work: (api: Api, output: Output) => Promise<void>): Promise<void> {
+export async function withApi(
+  command: Command,
+  work: (api: Api, output: Output) => Promise<void>,
+  mayBegin = false,
+): Promise<void> {
   const options = command.optsWithGlobals<GlobalOptions>();
   const output = createOutput(options.output);
   const server = options.server ?? env['APIGW_SERVER'];
@@ -54,6 +59,11 @@ export async function withApi(command: Command, work: (api: Api, output: Output)
     return;
   }
   const config = configure();
+  if (!mayBegin && !existsSync(config.databaseFile))
+    throw new CliError(
+      `There is no database ${config.databaseFile}. Is DATABASE_URL that of the gateway? A new one begins with: apigw bootstrap`,
+      exitCodes.unavailable,
+    );
   const local = await openOperatorApi(config, (requestId) => askGateway(config.managementListen, requestId));
   try {
     const name = 'the local database';

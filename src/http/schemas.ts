@@ -250,6 +250,7 @@ const declaredClient = z
     keys: z
       .array(declaredKey, { error: 'must be a list' })
       .max(20, { error: 'has more than 20 members' })
+      .refine((list) => new Set(list.map(({ digest }) => digest)).size === list.length, { error: 'has a digest twice' })
       .meta({ description: 'Keys that it must have. Without it the keys of the client are left alone.' })
       .optional(),
   })

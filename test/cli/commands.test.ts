@@ -263,6 +263,22 @@ suite('the command line', () => {
     assert.match(trail, /bootstrap\.create +1 +command line/);
   });
 
+  test('a database that does not exist is made by what puts something into it, and by nothing else', async () => {
+    const file = join(makeTempDir(), 'apigw.db');
+    const env = { DATABASE_URL: `sqlite:${file}` };
+    for (const args of [['clients', 'list'], ['export'], ['audit'], ['clients', 'delete', '1', '--yes']]) {
+      const ran = await runCli(args, { env });
+      assert.deepEqual(
+        [ran.exitCode, /There is no database .*apigw bootstrap/.test(ran.stderr)],
+        [69, true],
+        ran.stderr,
+      );
+    }
+    assert.equal(existsSync(file), false);
+    await done(runCli(['clients', 'create', '--name', 'first', '--admin'], { env }));
+    assert.equal(existsSync(file), true);
+  });
+
   test('check-config says everything that a start would, and what is wrong with exit code 1', async () => {
     const good = await done(local(['check-config']));
     for (const what of ['environment', 'database', 'default.conf', 'nginx'])

@@ -108,10 +108,14 @@ export function addClients(program: Command): void {
     .description('register one; its key is printed here and never again')
     .option('--no-key', 'make no API key: for a client that has access tokens');
   addSettable(create).action((options: ChangeOptions, command: Command) =>
-    withApi(command, async (api, output) => {
-      const body = { ...toBody(options), generate_api_key: options.key };
-      showToken(await api.call<ShownClient>('POST', clientsPath, { body }), output);
-    }),
+    withApi(
+      command,
+      async (api, output) => {
+        const body = { ...toBody(options), generate_api_key: options.key };
+        showToken(await api.call<ShownClient>('POST', clientsPath, { body }), output);
+      },
+      true,
+    ),
   );
 
   const update = clients

@@ -68,19 +68,26 @@ export function addDeclarations(program: Command): void {
     .option('--force', 'even if no administrator is left')
     .option('--yes', 'do not ask')
     .action((options: Options, command: Command) =>
-      withApi(command, async (api, output) => {
-        const document = readDocument(options.file);
-        const query = { prune: options.prune, force: options.force };
-        const plan = await api.call<Applied>('POST', applyPath, { query: { ...query, dry_run: true }, body: document });
-        if (output.format !== 'json' || options.dryRun) showPlan(plan, output);
-        if (options.dryRun || (plan.changes.length === 0 && output.format !== 'json')) return;
-        if (plan.changes.length > 0) await confirm('Do this?', options.yes);
-        // what was shown, or nothing
-        const revised = { ...query, revision: plan.revision };
-        const applied = await api.call<Applied>('POST', applyPath, { query: revised, body: document });
-        if (output.format === 'json') output.json(applied);
-        else output.note(`done: ${applied.created} created, ${applied.updated} updated, ${applied.deleted} deleted`);
-      }),
+      withApi(
+        command,
+        async (api, output) => {
+          const document = readDocument(options.file);
+          const query = { prune: options.prune, force: options.force };
+          const plan = await api.call<Applied>('POST', applyPath, {
+            query: { ...query, dry_run: true },
+            body: document,
+          });
+          if (output.format !== 'json' || options.dryRun) showPlan(plan, output);
+          if (options.dryRun || (plan.changes.length === 0 && output.format !== 'json')) return;
+          if (plan.changes.length > 0) await confirm('Do this?', options.yes);
+          // what was shown, or nothing
+          const revised = { ...query, revision: plan.revision };
+          const applied = await api.call<Applied>('POST', applyPath, { query: revised, body: document });
+          if (output.format === 'json') output.json(applied);
+          else output.note(`done: ${applied.created} created, ${applied.updated} updated, ${applied.deleted} deleted`);
+        },
+        true,
+      ),
     );
 
   program
@@ -91,7 +98,7 @@ export function addDeclarations(program: Command): void {
     .option('--keys-to <file>', 'make a key for each client that comes without one, and write them to this new file')
     .option('--yes', 'do it')
     .action((file: string, options: Options, command: Command) =>
-      withApi(command, (api, output) => importClients(api, output, file, options)),
+      withApi(command, (api, output) => importClients(api, output, file, options), true),
     );
 }
 
