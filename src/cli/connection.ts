@@ -75,6 +75,15 @@ export async function withApi(
   }
 }
 
+/** @throws {CliError} for a command that knows this machine alone, when another one is named */
+export function expectLocal(command: Command): void {
+  if ((command.optsWithGlobals<GlobalOptions>().server ?? env['APIGW_SERVER']) === undefined) return;
+  throw new CliError(
+    `${command.name()} works on this machine only, not with --server or APIGW_SERVER.`,
+    exitCodes.usage,
+  );
+}
+
 function toTarget(server: string, options: GlobalOptions): Target {
   const url = URL.canParse(server) ? new URL(server) : undefined;
   if (!url || !/^https?:$/.test(url.protocol) || url.pathname !== '/' || url.search !== '' || url.username !== '')

@@ -185,7 +185,7 @@ suite('the command line', () => {
       assert.match((await done(run(['apply', '-f', file, '--yes']))).stdout, /^plan: 0 to create, 0 to update/m);
       writeFileSync(file, 'version: 1\nclients:\n  - api_client_id: x\n    api_client_id: y\n');
       const broken = await run(['apply', '-f', file, '--yes']);
-      assert.deepEqual([broken.exitCode, /is no YAML: .*line 4/s.test(broken.stderr)], [2, true], broken.stderr);
+      assert.deepEqual([broken.exitCode, /is no YAML, line 4: /.test(broken.stderr)], [2, true], broken.stderr);
     });
 
     test(`${where}: imports from another gateway: the plan, then with --yes, with new keys in a file of one's own`, async () => {
@@ -203,7 +203,12 @@ suite('the command line', () => {
       assert.equal(rows.length, 2);
       const key = rows[0]?.split(',')[2] ?? '';
       await until('a new key works', async () => (await statusOf(key)) === 200);
-      const again = await run(['import', '--from', 'htpasswd', file, '--yes', '--keys-to', keys]);
+      const twice = await run(['import', '--from', 'htpasswd', file, '--yes']);
+      assert.equal(twice.exitCode, 0, 'what is as the file says stays');
+      await done(run(['clients', 'update', `${prefix}-alice`, '--cidr', '192.0.2.0/24']));
+      const existing = await run(['import', '--from', 'htpasswd', file, '--yes']);
+      assert.deepEqual([existing.exitCode, /alice" exists already/.test(existing.stderr)], [5, true], existing.stderr);
+      const again = await run(['import', '--from', 'htpasswd', file, '--update', '--yes', '--keys-to', keys]);
       assert.deepEqual(
         [again.exitCode, /cannot be made/.test(again.stderr)],
         [2, true],
@@ -261,6 +266,15 @@ suite('the command line', () => {
     assert.match(stdout, /^1\.[A-Za-z0-9]{64}\n$/);
     const { stdout: trail } = await done(runCli(['audit'], { env }));
     assert.match(trail, /bootstrap\.create +1 +command line/);
+  });
+
+  test('what knows this machine alone refuses another one, and a key is not repeated', async () => {
+    for (const command of ['bootstrap', 'backup', 'restore', 'check-config', 'doctor']) {
+      const ran = await remote([command]);
+      assert.deepEqual([ran.exitCode, /this machine only/.test(ran.stderr)], [2, true], ran.stderr);
+    }
+    const pasted = await local(['clients', 'show', madeUpKey(7)]);
+    assert.match(pasted.stderr, /no API client "\[redacted\]"/);
   });
 
   test('a database that does not exist is made by what puts something into it, and by nothing else', async () => {

@@ -7,7 +7,7 @@ import type { Command } from 'commander';
 import { createPolicyCompiler } from '../../auth/policy.ts';
 import { readPolicy } from '../../http/request-headers.ts';
 import { inspectDatabase } from '../../store/backup.ts';
-import { configure, outputOf, problemsOf } from '../connection.ts';
+import { configure, expectLocal, outputOf, problemsOf } from '../connection.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { policyHeadersOf } from '../server-settings.ts';
 import type { Check } from './checks.ts';
@@ -31,6 +31,7 @@ export function addCheckConfig(program: Command): void {
     )
     .option('--conf <file>', 'this default.conf (default: that of APIGW_CONFIG_DIR, or the shipped one)')
     .action(async (options: Options, command: Command) => {
+      expectLocal(command);
       const output = outputOf(command);
       const checks = [checkEnvironment(), await checkDatabase(), checkPolicy(options), await checkNginx()];
       showChecks(checks.flat(), output);

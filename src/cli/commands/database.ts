@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { backUp, restore } from '../../store/backup.ts';
 import type { Config } from '../../config.ts';
 import { openOperatorApi, operatorName } from '../../operator.ts';
-import { askListener, configure } from '../connection.ts';
+import { askListener, configure, expectLocal } from '../connection.ts';
 import { CliError, exitCodes } from '../exit-codes.ts';
 import { createOutput } from '../output.ts';
 
@@ -19,7 +19,8 @@ export function addDatabase(program: Command): void {
     .description(
       "make an administrator's key that expires, and print it to this terminal alone: first start, or all keys lost",
     )
-    .action(async () => {
+    .action(async (_: unknown, command: Command) => {
+      expectLocal(command);
       const config = configure();
       const api = await openOperatorApi(config, () => Promise.resolve(undefined));
       try {
@@ -33,7 +34,8 @@ export function addDatabase(program: Command): void {
   program
     .command('backup')
     .description('write a copy of the database, as it is now, to standard output; the gateway may run')
-    .action(async () => {
+    .action(async (_: unknown, command: Command) => {
+      expectLocal(command);
       if (process.stdout.isTTY)
         throw new CliError('A backup is no text. Send it to a file: apigw backup > apigw-backup.db', exitCodes.usage);
       await withTemporary(configure(), async (file, { databaseFile }) => {
@@ -45,7 +47,8 @@ export function addDatabase(program: Command): void {
   program
     .command('restore')
     .description('put the copy on standard input in place of the database; the gateway must not run')
-    .action(async () => {
+    .action(async (_: unknown, command: Command) => {
+      expectLocal(command);
       await withTemporary(configure(), async (file, { databaseFile, managementListen }) => {
         if (
           await askListener(managementListen, '/livez').then(

@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { Option, type Command } from 'commander';
-import { parse, stringify } from 'yaml';
+import { LineCounter, parse, stringify, YAMLParseError } from 'yaml';
 import type { Api } from '../api.ts';
 import { readText, withApi } from '../connection.ts';
 import { CliError, exitCodes } from '../exit-codes.ts';
@@ -39,6 +39,7 @@ interface Options {
   readonly yes?: true;
   readonly from: ImportFormat;
   readonly keysTo?: string;
+  readonly update?: true;
 }
 
 const applyPath = '/v1/management/apply';
@@ -96,19 +97,26 @@ export function addDeclarations(program: Command): void {
     .argument('<file>', 'as that gateway, or its tools, write it; - for standard input')
     .addOption(new Option('--from <format>', 'what it is').choices(importFormats).makeOptionMandatory())
     .option('--keys-to <file>', 'make a key for each client that comes without one, and write them to this new file')
+    .option('--update', 'also make clients that exist what the file says, all of it')
     .option('--yes', 'do it')
     .action((file: string, options: Options, command: Command) =>
       withApi(command, (api, output) => importClients(api, output, file, options), true),
     );
 }
 
-async function importClients(api: Api, output: Output, file: string, { from, yes, keysTo }: Options): Promise<void> {
+async function importClients(
+  api: Api,
+  output: Output,
+  file: string,
+  { from, yes, keysTo, update }: Options,
+): Promise<void> {
   const { document, notes } = readImport(from, readText(file), { file });
   showNotes(notes, output);
   const chunks = chunksOf(document);
   for (const body of chunks) {
     const plan = await api.call<Applied>('POST', applyPath, { query: { dry_run: true }, body });
     showPlan(plan, output);
+    if (!update) expectNewClients(plan);
   }
   if (!yes) {
     output.note('Nothing was done; with --yes it is.');
@@ -126,6 +134,17 @@ async function importClients(api: Api, output: Output, file: string, { from, yes
   progress.stop();
   if (keysTo !== undefined) await makeKeys(api, output, keysTo, made);
   output.note(`done: ${made.length} API clients created`);
+}
+
+/** What a file of another gateway leaves out, such as the networks of a client, would be taken from one that is there. */
+function expectNewClients({ changes }: Applied): void {
+  const [first, ...others] = changes.filter(({ action }) => action !== 'create');
+  if (!first) return;
+  const more = others.length === 0 ? '' : ` and ${others.length} more`;
+  throw new CliError(
+    `The API client ${JSON.stringify(first.api_client_id)}${more} exists already. Nothing was done; --update changes it as the plan says.`,
+    exitCodes.conflict,
+  );
 }
 
 /** What is said of many clients is said once. */
@@ -179,11 +198,15 @@ function toCsv(text: string): string {
 
 /** @throws {CliError} naming the line */
 function readDocument(file: string): unknown {
+  const text = readText(file);
+  const lineCounter = new LineCounter();
   try {
-    return parse(readText(file), { maxAliasCount: maxAliases, uniqueKeys: true }) as unknown;
+    // without the lines themselves, which may have a secret in them, or what a terminal obeys
+    return parse(text, { maxAliasCount: maxAliases, uniqueKeys: true, prettyErrors: false, lineCounter }) as unknown;
   } catch (error) {
-    if (error instanceof CliError) throw error;
-    throw new CliError(`${file} is no YAML: ${(error as Error).message}`, exitCodes.usage, error);
+    const place = error instanceof YAMLParseError ? `, line ${lineCounter.linePos(error.pos[0]).line}` : '';
+    const message = (error as Error).message.replace(/\p{C}/gu, '?').slice(0, 200);
+    throw new CliError(`${file} is no YAML${place}: ${message}`, exitCodes.usage, error);
   }
 }
 

@@ -1,10 +1,10 @@
-import { statfsSync } from 'node:fs';
+import { existsSync, statfsSync } from 'node:fs';
 import { connect, type ConnectionOptions, type PeerCertificate, type SecureVersion } from 'node:tls';
 import { dirname } from 'node:path';
 import type { Command } from 'commander';
 import type { Config } from '../../config.ts';
 import { openStore } from '../../store/open-store.ts';
-import { askListener, configure, outputOf, problemsOf } from '../connection.ts';
+import { askListener, configure, expectLocal, outputOf, problemsOf } from '../connection.ts';
 import { CliError, exitCodes } from '../exit-codes.ts';
 import { probe, type ProbeAnswer, type ProbeOptions } from '../probe.ts';
 import { showChecks, type Check } from './checks.ts';
@@ -28,6 +28,7 @@ export function addDoctor(program: Command): void {
     .argument('[url]', 'https://host or https://host:port; nothing is changed there, and no credential is sent')
     .option('--http <url>', 'its plain HTTP side (default: http:// and the same host, on port 80)')
     .action(async (url: string | undefined, options: Options, command: Command) => {
+      if (url === undefined) expectLocal(command);
       const checks = url === undefined ? await examineGateway() : await examineFrontDoor(url, options);
       showChecks(checks, outputOf(command));
       if (checks.some(({ result }) => result === 'wrong')) process.exitCode = exitCodes.failed;
@@ -57,6 +58,10 @@ async function checkReadiness({ managementListen }: Config): Promise<Check> {
 
 async function checkStore({ databaseFile }: Config): Promise<Check[]> {
   const what = 'database';
+  if (!existsSync(databaseFile))
+    return [
+      { what, result: 'wrong', seen: `${databaseFile} does not exist`, remedy: 'Is DATABASE_URL that of the gateway?' },
+    ];
   try {
     const { database, store } = await openStore(databaseFile);
     try {

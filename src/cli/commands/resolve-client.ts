@@ -1,4 +1,5 @@
 import { isId } from '../../auth/api-key.ts';
+import { redact } from '../../log.ts';
 import { ApiProblem, type Api, type Query } from '../api.ts';
 import { CliError, exitCodes } from '../exit-codes.ts';
 
@@ -35,7 +36,7 @@ export async function resolveClient(api: Api, text: string): Promise<ShownClient
   const [first] = named;
   if (named.length > 1) throw severalOf(text, named);
   if (first) return first;
-  throw new CliError(`There is no API client ${JSON.stringify(text)}: apigw clients list`, exitCodes.notFound);
+  throw new CliError(`There is no API client ${JSON.stringify(redact(text))}: apigw clients list`, exitCodes.notFound);
 }
 
 function severalOf(text: string, clients: readonly ShownClient[]): CliError {
