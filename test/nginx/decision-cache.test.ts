@@ -163,6 +163,8 @@ suite('decisions that nginx keeps', { skip: form === 'workers' }, () => {
     writeFileSync(join(stack.stack.runDir, 'nginx/current/snippets/decision-cache.conf'), text);
     process.kill(pid, 'SIGHUP');
     await until('nginx has other workers', () => children().every((child) => !old.includes(child)));
+    // those that the old workers have closed, and that nobody here has noticed yet
+    connections.destroy();
   }
 
   test('answer for a hot credential, with the same identity, without the gateway', async () => {
