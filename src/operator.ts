@@ -42,6 +42,8 @@ export async function openOperatorApi(config: Config, findDenial: FindDenial): P
   const removeFolder = () => {
     rmSync(folder, { recursive: true, force: true });
   };
+  // when the process is ended before it is done
+  process.once('exit', removeFolder);
   try {
     chmodSync(folder, 0o700);
     const now = Date.now;

@@ -5,6 +5,7 @@ import type { Denial } from '../auth/denials.ts';
 import { ConfigError, readConfig, type Config, type ListenAddress } from '../config.ts';
 import { localSettings } from '../local/settings.ts';
 import { openOperatorApi } from '../operator.ts';
+import { Problem } from '../problem.ts';
 import { createApi, type Api, type Target } from './api.ts';
 import { CliError, exitCodes } from './exit-codes.ts';
 import { createOutput, type Format, type Output } from './output.ts';
@@ -160,7 +161,11 @@ export function askListener(
 
 /** What the gateway that runs here remembers of a request. */
 async function askGateway(address: ListenAddress, requestId: string): Promise<Denial | undefined> {
-  const { status, body } = await askListener(address, `/denials/${encodeURIComponent(requestId)}`);
+  const { status, body } = await askListener(address, `/denials/${encodeURIComponent(requestId)}`).catch(
+    (error: unknown) => {
+      throw new Problem(503, 'gateway_unavailable', (error as Error).message, { cause: error });
+    },
+  );
   return status === 200 ? (JSON.parse(body) as Denial) : undefined;
 }
 

@@ -75,6 +75,14 @@ function exitCodeOf(error: unknown): ExitCode {
   return exitCodes.failed;
 }
 
+// an exit, and no death by the signal, so that temporary files go
+if (process.argv[2] !== 'demo-app') {
+  for (const [signal, exitCode] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)
+    process.once(signal, () => process.exit(exitCode));
+}
 // a reader that has seen enough, such as head
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(exitCodes.done);

@@ -332,7 +332,8 @@ function audit(store: Pick<ClientStore, 'recordEvent'>, now: () => number, log: 
       outcome = toProblem(error).loggedReason;
       throw error;
     } finally {
-      if (!context.state.isAudited) {
+      // what the database could not answer changed nothing, and it would be waited for once more
+      if (!context.state.isAudited && outcome !== 'store_unavailable') {
         const { actor, requestId } = context.state;
         const details = { method: context.method, path: redact(context.path).slice(0, 256) };
         await store

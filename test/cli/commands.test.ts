@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { runCli, type Ran, type RunOptions } from '../support/cli.ts';
@@ -275,6 +275,22 @@ suite('the command line', () => {
     }
     const pasted = await local(['clients', 'show', madeUpKey(7)]);
     assert.match(pasted.stderr, /no API client "\[redacted\]"/);
+  });
+
+  test('leaves no copy of the database behind when its reader is gone, and says when the gateway is away', async () => {
+    const fresh = makeTempDir();
+    const env = { DATABASE_URL: `sqlite:${join(fresh, 'apigw.db')}`, APIGW_MANAGEMENT_LISTEN: `unix:${fresh}/m.sock` };
+    await done(runCli(['bootstrap'], { env }));
+    const program = join(root, 'dist/cli/main.js');
+    execFileSync('sh', ['-c', `"${process.execPath}" "${program}" backup | head -c 1 >/dev/null`], {
+      env: { ...env, PATH: process.env['PATH'] },
+    });
+    assert.deepEqual(
+      readdirSync(fresh).filter((file) => file.startsWith('.copy-')),
+      [],
+    );
+    const away = await runCli(['explain', '0'.repeat(32)], { env });
+    assert.deepEqual([away.exitCode, /gateway does not answer/.test(away.stderr)], [69, true], away.stderr);
   });
 
   test('a database that does not exist is made by what puts something into it, and by nothing else', async () => {

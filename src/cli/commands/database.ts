@@ -76,9 +76,14 @@ export function addDatabase(program: Command): void {
 async function withTemporary(config: Config, work: (file: string, config: Config) => Promise<void>): Promise<void> {
   const folder = mkdtempSync(join(dirname(config.databaseFile), '.copy-'));
   chmodSync(folder, 0o700);
+  const removeFolder = () => {
+    rmSync(folder, { recursive: true, force: true });
+  };
+  // a reader of the backup may be gone before its end
+  process.once('exit', removeFolder);
   try {
     await work(join(folder, 'apigw.db'), config);
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    removeFolder();
   }
 }
