@@ -36,6 +36,15 @@ function run(command, args, env = process.env) {
   return spawnSync(command, args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] }).status === 0;
 }
 
+/** Debian leaves those of PostgreSQL's server out of everybody's PATH, a folder for each version. */
+function findPostgres() {
+  const versions = '/usr/lib/postgresql';
+  if (!existsSync(versions)) return;
+  for (const version of readdirSync(versions))
+    process.env['PATH'] = `${process.env['PATH'] ?? ''}:${join(versions, version, 'bin')}`;
+}
+findPostgres();
+
 /** @param {string} program */
 function has(program) {
   return spawnSync('sh', ['-c', 'command -v "$0"', program]).status === 0;
@@ -84,6 +93,23 @@ function installPackages() {
   writeFileSync(stamp, wanted);
 }
 
+/** PostgreSQL's programs alone: the package would make a database server of its own. */
+function installPostgres() {
+  if (has('postgres')) return;
+  say('installing from the distribution: postgresql');
+  const conf = '/etc/postgresql-common/createcluster.conf';
+  const isInstalled = aptInstall(['postgresql-common']);
+  const before = isInstalled && existsSync(conf) ? readFileSync(conf, 'utf8') : undefined;
+  try {
+    if (before !== undefined) writeFileSync(conf, `${before}\ncreate_main_cluster = false\n`);
+    if (!isInstalled || !aptInstall(['postgresql']))
+      die('postgres is missing. Install it: sudo apt-get install postgresql');
+  } finally {
+    if (before !== undefined) writeFileSync(conf, before);
+  }
+  findPostgres();
+}
+
 /** @type {Readonly<Record<string, string>>} */
 const packageOf = { h2load: 'nghttp2-client', promtool: 'prometheus' };
 
@@ -122,6 +148,7 @@ export function setUp({ forTests = false } = {}) {
     'openssl',
     ...(forTests ? ['curl', 'shellcheck', 'wrk', 'h2load', 'chromium', 'promtool'] : []),
   ]);
+  if (forTests) installPostgres();
   build();
 }
 

@@ -76,8 +76,8 @@ async function start(
 
   // last, when nothing is left to be traced
   if (tracing) opened.push(tracing.close);
-  await keepCopyBeforeUpgrade(config.databaseFile);
-  const { database, store } = await openStore(config.databaseFile, counts.store);
+  await keepCopyBeforeUpgrade(config.database);
+  const { database, store } = await openStore(config.database, counts.store);
   opened.push(() => database.close());
   const directory = createClientDirectory({ store, monotonicNow, counts: counts.clients });
   const decisionCache = createDecisionCache({
@@ -113,7 +113,7 @@ async function start(
     },
     onLost: (cause) => {
       decisionCache.suspend();
-      log.error({ err: cause }, 'the database does not answer; API clients are remembered for 5 s at most');
+      log.error({ err: cause }, `the database does not answer; ${withoutFeed}`);
     },
     onRecovered: () => {
       decisionCache.resume();
@@ -139,6 +139,7 @@ async function start(
   });
   const metrics = createMetrics(counts, {
     feedLag: () => monotonicNow() - confirmedAt,
+    isNotified: feed.isNotified,
     issuers: issuers.statuses,
   });
   const gatewayMetrics = createGatewayMetrics({
@@ -240,6 +241,10 @@ async function start(
     if (problems.length === 0 && statuses.length === 0) return undefined;
     return { ...(problems.length > 0 && { problems }), issuers: statuses };
   };
+  const describeFeed = () => {
+    const lag = monotonicNow() - confirmedAt;
+    return lag <= followedWithin ? undefined : `not followed for ${Math.round(lag / 1_000)} s: ${withoutFeed}`;
+  };
   const readinessChecks = {
     store: async () => {
       await store.list(firstClient).catch(() => {
@@ -262,6 +267,7 @@ async function start(
     },
     readinessChecks,
     describeIssuers,
+    describeFeed,
     readMetrics,
     reportDenial,
     traceCall: tracing?.calls,
@@ -298,6 +304,10 @@ async function start(
     ),
   };
 }
+
+/** Milliseconds within which every gateway knows of a change. */
+const followedWithin = 1_000;
+const withoutFeed = 'API clients are remembered for 5 s at most';
 
 /** Beside the socket, where nginx looks for it; over TCP nginx may be on another machine. */
 function voucherDirectory(address: ListenAddress): string | undefined {

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { parsePostgresUrl, type DatabaseAddress } from './database-address.ts';
 import { nearestName } from './nearest-name.ts';
 import { readTraceConfig, type TraceConfig } from './trace-settings.ts';
 
@@ -12,8 +13,8 @@ export interface Address {
 
 /** How the gateway runs. What it accepts is nginx configuration and arrives with every request. */
 export interface Config {
-  /** Absolute path of the SQLite database file. */
-  readonly databaseFile: string;
+  /** Absolute path of the SQLite database file, or where PostgreSQL is. */
+  readonly database: DatabaseAddress;
   /** Answers nginx's `auth_request` and nothing else. */
   readonly decisionListen: ListenAddress;
   /** Management API and health. */
@@ -63,6 +64,8 @@ interface Setting<T> {
   readonly secret?: true;
   /** Returns undefined for a value that is not allowed. */
   readonly parse: (value: string) => T | undefined;
+  /** Says more of such a value, without repeating it. */
+  readonly explain?: (value: string) => string | undefined;
 }
 
 const setting = <T>(definition: Setting<T>): Setting<T> => definition;
@@ -77,10 +80,23 @@ export const settings = {
   }),
   DATABASE_URL: setting({
     default: 'sqlite:/var/lib/apigw/apigw.db',
-    allowed: 'sqlite: and the absolute path of a file, such as sqlite:/var/lib/apigw/apigw.db',
-    about: 'The database. The file is made when it is not there, readable by its user alone.',
+    allowed:
+      'sqlite: and the absolute path of a file, such as sqlite:/var/lib/apigw/apigw.db, or postgres://user@host:5432/database',
+    about:
+      'The database. A SQLite file is made when it is not there, readable by its user alone. [PostgreSQL](scaling.md) serves several gateways.',
     secret: true,
-    parse: (value) => /^sqlite:(?:\/\/)?(\/.*[^/])$/.exec(value)?.[1],
+    parse: parseDatabaseUrl,
+    explain: (value) => {
+      const postgres = isPostgres(value) && parsePostgresUrl(value);
+      return typeof postgres === 'string' ? postgres : undefined;
+    },
+  }),
+  DATABASE_PASSWORD: setting({
+    default: '',
+    allowed: 'any text',
+    about: 'The password for PostgreSQL, where `DATABASE_URL` has none.',
+    secret: true,
+    parse: (value) => value,
   }),
   APIGW_DECISION_LISTEN: setting({
     default: 'unix:/run/apigw/decision.sock',
@@ -149,7 +165,10 @@ export const settings = {
 export function readConfig(env: Environment, alsoKnown: readonly string[] = []): Config {
   const problems = unknownSettings(env, alsoKnown);
 
-  const read = <T>(name: keyof typeof settings, { default: fallback, allowed, secret, parse }: Setting<T>): T => {
+  const read = <T>(
+    name: keyof typeof settings,
+    { default: fallback, allowed, secret, parse, explain }: Setting<T>,
+  ): T => {
     let source: string = name;
     let value = env[name];
     if (secret && env[`${name}_FILE`] !== undefined) {
@@ -159,14 +178,19 @@ export function readConfig(env: Environment, alsoKnown: readonly string[] = []):
     }
     const parsed = parse(value ?? fallback);
     if (parsed !== undefined) return parsed;
+    const why = explain?.(value ?? '');
     problems.push(
-      `${source} ${secret ? 'has a value that' : `is ${JSON.stringify(value)}, which`} is not allowed; allowed: ${allowed}.`,
+      `${source} ${secret ? 'has a value that' : `is ${JSON.stringify(value)}, which`} is not allowed${why === undefined ? '' : `: ${why}`}; allowed: ${allowed}.`,
     );
     return parse(fallback) as T;
   };
 
   const config: Config = {
-    databaseFile: read('DATABASE_URL', settings.DATABASE_URL),
+    database: withPassword(
+      read('DATABASE_URL', settings.DATABASE_URL),
+      read('DATABASE_PASSWORD', settings.DATABASE_PASSWORD),
+      problems,
+    ),
     decisionListen: read('APIGW_DECISION_LISTEN', settings.APIGW_DECISION_LISTEN),
     managementListen: read('APIGW_MANAGEMENT_LISTEN', settings.APIGW_MANAGEMENT_LISTEN),
     createApiKey: read('API_KEY_CREATE', settings.API_KEY_CREATE),
@@ -188,12 +212,30 @@ export function readConfig(env: Environment, alsoKnown: readonly string[] = []):
  * as misspelt only when they nearly are one of ours.
  */
 function unknownSettings(env: Environment, alsoKnown: readonly string[]): string[] {
-  const known = [...Object.keys(settings), 'DATABASE_URL_FILE', ...alsoKnown];
+  const known = [...Object.keys(settings), 'DATABASE_URL_FILE', 'DATABASE_PASSWORD_FILE', ...alsoKnown];
   return Object.keys(env)
     .filter((name) => /^(?:APIGW|API_KEY|OIDC|DATABASE)_/.test(name) && !known.includes(name))
     .map((name) => ({ written: name, ...nearestName(name, known) }))
     .filter(({ written, distance }) => written.startsWith('APIGW_') || distance <= 3)
     .map(({ written, name }) => `${written} is not a setting; did you mean ${name}?`);
+}
+
+function isPostgres(url: string): boolean {
+  return /^postgres(?:ql)?:/.test(url);
+}
+
+export function parseDatabaseUrl(url: string): DatabaseAddress | undefined {
+  if (!isPostgres(url)) return /^sqlite:(?:\/\/)?(\/.*[^/])$/.exec(url)?.[1];
+  const address = parsePostgresUrl(url);
+  return typeof address === 'string' ? undefined : address;
+}
+
+function withPassword(address: DatabaseAddress, password: string, problems: string[]): DatabaseAddress {
+  if (password === '') return address;
+  if (typeof address !== 'string' && address.password === undefined) return { ...address, password };
+  const why = typeof address === 'string' ? 'names no PostgreSQL' : 'has a password of its own';
+  problems.push(`DATABASE_PASSWORD is set, but DATABASE_URL ${why}; keep one of them.`);
+  return address;
 }
 
 function readSecretFile(name: string, path: string, problems: string[]): string | undefined {

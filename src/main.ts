@@ -1,5 +1,6 @@
 import { startGateway, type Gateway, type Surroundings } from './app.ts';
 import { ConfigError, readConfig, type Config } from './config.ts';
+import { nameOfDatabase } from './database-address.ts';
 import { createLog, type Logger } from './log.ts';
 import { readVersion } from './version.ts';
 import { connectPeers, sendToPrimary } from './workers/peers.ts';
@@ -122,7 +123,7 @@ async function run(): Promise<void> {
     {
       version: readVersion(),
       node: process.versions.node,
-      database: config.databaseFile,
+      database: nameOfDatabase(config.database),
       workers: config.workers,
       decision: gateway.decisionAddress,
       management: gateway.managementAddress,

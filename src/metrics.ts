@@ -37,6 +37,8 @@ export function createCounts(): Counts {
 export interface ProcessState {
   /** Milliseconds since when a change by another process may have been missed. */
   readonly feedLag: () => number;
+  /** Whether the database says by itself that something has changed; undefined for one that never does. */
+  readonly isNotified: () => boolean | undefined;
   readonly issuers: () => readonly IssuerStatus[];
 }
 
@@ -114,6 +116,15 @@ export function createMetrics({ decisions, clients, tokens, server, store }: Cou
   gauge('apigw_feed_lag_seconds', 'Time since when a change by another process may have been missed.', 'max', () => [
     [{}, state.feedLag() / 1_000],
   ]);
+  gauge(
+    'apigw_feed_notified',
+    'Whether PostgreSQL notifies the gateway of changes, besides being asked.',
+    'min',
+    () => {
+      const isNotified = state.isNotified();
+      return isNotified === undefined ? [] : [[{}, Number(isNotified)]];
+    },
+  );
   gauge('apigw_issuer_up', 'Whether the issuer could be asked the last time.', 'min', () =>
     byIssuer(state, Math.min, ({ reachable }) => Number(reachable)),
   );

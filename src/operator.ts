@@ -36,8 +36,8 @@ export const operatorName = (): string => `command line (${userInfo().username})
  * @throws {Error} when the database cannot be opened
  */
 export async function openOperatorApi(config: Config, findDenial: FindDenial): Promise<OperatorApi> {
-  await keepCopyBeforeUpgrade(config.databaseFile);
-  const { database, store } = await openStore(config.databaseFile);
+  await keepCopyBeforeUpgrade(config.database);
+  const { database, store } = await openStore(config.database);
   const folder = mkdtempSync(join(tmpdir(), 'apigw-'));
   const removeFolder = () => {
     rmSync(folder, { recursive: true, force: true });

@@ -60,9 +60,10 @@ export async function withApi(
     return;
   }
   const config = configure();
-  if (!mayBegin && !existsSync(config.databaseFile))
+  const { database } = config;
+  if (!mayBegin && typeof database === 'string' && !existsSync(database))
     throw new CliError(
-      `There is no database ${config.databaseFile}. Is DATABASE_URL that of the gateway? A new one begins with: apigw bootstrap`,
+      `There is no database ${database}. Is DATABASE_URL that of the gateway? A new one begins with: apigw bootstrap`,
       exitCodes.unavailable,
     );
   const local = await openOperatorApi(config, (requestId) => askGateway(config.managementListen, requestId));

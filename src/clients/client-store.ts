@@ -132,6 +132,9 @@ export class StoreUnavailable extends Error {
   override readonly name = 'StoreUnavailable';
 }
 
+/** The database has stopped to answer while a change was being kept: it may be there or not. */
+export class OutcomeUnknown extends StoreUnavailable {}
+
 /** Another client has this `api_client_id`. */
 export class DuplicateApiClientId extends Error {
   override readonly name = 'DuplicateApiClientId';

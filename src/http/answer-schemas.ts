@@ -206,6 +206,10 @@ export const readinessAnswer = z
   .object({
     status: z.enum(['ready', 'not ready']),
     checks: z.record(z.string(), z.string()).meta({ description: '`ok`, or in words what is wrong.' }),
+    changes: z
+      .string()
+      .optional()
+      .meta({ description: 'Only while changes by other gateways are not followed: since when, and what that means.' }),
     open_id_connect: z
       .looseObject({})
       .optional()

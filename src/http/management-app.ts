@@ -6,7 +6,7 @@ import { denialDetails, publicReasons, type Principal } from '../auth/decision.t
 import { challengeOf, scopeChallengeOf, tokenErrorOf } from '../auth/challenge.ts';
 import type { CompilePolicy, Policy } from '../auth/policy.ts';
 import type { Actor } from '../clients/api-client.ts';
-import { StoreUnavailable, type ClientStore } from '../clients/client-store.ts';
+import { OutcomeUnknown, StoreUnavailable, type ClientStore } from '../clients/client-store.ts';
 import { redact, type Logger } from '../log.ts';
 import { presentProblem, Problem } from '../problem.ts';
 import { createLeakRoute } from './credential-routes.ts';
@@ -39,6 +39,9 @@ export type ReadinessCheck = () => Promise<void>;
 /** The states of all issuers, and what is wrong with this policy, to be shown. */
 export type DescribeIssuers = (policy: Policy) => object | undefined;
 
+/** What is to be said of the changes that other gateways make; undefined while they are followed. */
+export type DescribeFeed = () => string | undefined;
+
 /** The metrics as text, or null while they are not all to be had. */
 export type ReadMetrics = () => Promise<{ readonly contentType: string; readonly text: string } | null>;
 
@@ -67,6 +70,7 @@ export interface ManagementAppOptions {
   readonly api: ManagementApiOptions;
   readonly readinessChecks: Readonly<Record<string, ReadinessCheck>>;
   readonly describeIssuers: DescribeIssuers;
+  readonly describeFeed: DescribeFeed;
   readonly readMetrics: ReadMetrics;
   readonly reportDenial: ReportDenial;
   readonly traceCall?: TraceCall | undefined;
@@ -79,14 +83,14 @@ export interface ManagementAppOptions {
  */
 export function createManagementApp(options: ManagementAppOptions): Koa<ManagementState> {
   const { authenticate, isBehindNginx, compilePolicy, api, reportDenial, traceCall, log } = options;
-  const { readinessChecks, describeIssuers, readMetrics } = options;
+  const { readinessChecks, describeIssuers, describeFeed, readMetrics } = options;
   const policyOf = (rawHeaders: readonly string[]) =>
     compilePolicy(readPolicy(readGatewayHeaders(rawHeaders).policyLines));
   const health = new Router<ManagementState>();
   health.get('/livez', live);
   health.get(
     '/readyz',
-    ready(readinessChecks, (rawHeaders) => describeIssuers(policyOf(rawHeaders))),
+    ready(readinessChecks, (rawHeaders) => describeIssuers(policyOf(rawHeaders)), describeFeed),
   );
   health.get('/metrics', metrics(readMetrics));
   health.get('/denials/:requestId', denial(api.findDenial));
@@ -197,6 +201,14 @@ function answerProblems(log: Logger): Middleware<ManagementState> {
 
 function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
+  if (error instanceof OutcomeUnknown) {
+    return new Problem(
+      503,
+      'store_unavailable',
+      'The database has stopped to answer while the change was being kept. Look whether it is there before you repeat it.',
+      { headers: { 'Retry-After': '1' } },
+    );
+  }
   if (error instanceof StoreUnavailable) {
     return new Problem(503, 'store_unavailable', 'The database does not answer at the moment; nothing was changed.', {
       headers: { 'Retry-After': '1' },
@@ -213,6 +225,7 @@ const live: Middleware<ManagementState> = (context) => {
 function ready(
   checks: Readonly<Record<string, ReadinessCheck>>,
   describe: (rawHeaders: readonly string[]) => object | undefined,
+  describeFeed: DescribeFeed,
 ): Middleware<ManagementState> {
   return async (context) => {
     const results = await Promise.all(
@@ -229,9 +242,12 @@ function ready(
     const isReady = results.every(([, result]) => result === 'ok');
     context.status = isReady ? 200 : 503;
     const openIdConnect = describe(context.req.rawHeaders);
+    const changes = describeFeed();
     context.body = {
       status: isReady ? 'ready' : 'not ready',
       checks: Object.fromEntries(results),
+      // decisions are still right: what is not remembered is asked for
+      ...(changes !== undefined && { changes }),
       ...(openIdConnect && { open_id_connect: openIdConnect }),
     };
   };

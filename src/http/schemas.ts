@@ -392,7 +392,7 @@ const cursor = z.string({ error: 'must be given once' }).transform((text, contex
       typeof order === 'string' &&
       order !== 'id' &&
       Number.isSafeInteger(id) &&
-      (typeof value === 'string' || Number.isSafeInteger(value))
+      (order === 'name' ? typeof value === 'string' && !value.includes('\0') : Number.isSafeInteger(value))
     )
       return { value: value as string | number, id: id as number, sort: order };
   } catch {

@@ -164,7 +164,7 @@ async function start(
 /** Each process gets our settings by name, and only those that are its own. */
 function withoutSettings(env: Environment): NodeJS.ProcessEnv {
   return Object.fromEntries(
-    Object.entries(env).filter(([name]) => !/^(?:APIGW_|API_KEY_|OIDC_|DATABASE_URL)/.test(name)),
+    Object.entries(env).filter(([name]) => !/^(?:APIGW_|API_KEY_|OIDC_|DATABASE_(?:URL|PASSWORD))/.test(name)),
   );
 }
 

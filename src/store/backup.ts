@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
 import { copyFile, link, open, rename, rm } from 'node:fs/promises';
 import { firstClient } from '../clients/client-store.ts';
+import type { DatabaseAddress } from '../database-address.ts';
 import { withoutStatement } from './client-store.ts';
 import { latestVersion } from './migrations.ts';
-import { isOurs, openStore } from './open-store.ts';
+import { isOurs, openDatabase, openStore, versionOf } from './open-store.ts';
 import { openSqlite } from './sqlite.ts';
 
 /**
@@ -24,15 +25,18 @@ export async function backUp(file: string, to: string): Promise<void> {
 /**
  * The version of the schema, and the one that this program brings a database to. Changes nothing.
  *
- * @throws {Error} when it is no database of this program
+ * @returns undefined for a PostgreSQL database that nothing has been made in yet
+ * @throws {Error} when it cannot be opened, or is no database of this program
  */
-export async function inspectDatabase(file: string): Promise<{ readonly version: number; readonly latest: number }> {
-  const database = await openSqlite(file);
+export async function inspectDatabase(
+  address: DatabaseAddress,
+): Promise<{ readonly version: number; readonly latest: number } | undefined> {
+  const database = await openDatabase(address);
   try {
-    if (!(await database.read.schema.hasTable('schema_version')))
-      throw new Error(`${file} is not a database of this program.`);
-    const row = await database.read<{ version: number }>('schema_version').first('version');
-    return { version: row?.version ?? 0, latest: latestVersion };
+    const version = await versionOf(database.read);
+    if (version === undefined && typeof address !== 'string') return undefined;
+    if (version === undefined) throw new Error(`${address as string} is not a database of this program.`);
+    return { version, latest: latestVersion };
   } finally {
     await database.close();
   }

@@ -1,10 +1,13 @@
-import type { Database } from './sqlite.ts';
+import type { Database } from './database.ts';
 
 export interface ChangeFeedOptions {
   readonly database: Database;
   /** Called with the id of each API client that has changed, whoever changed it. */
   readonly onChange: (id: number) => void;
-  /** Called when the revision is lower than it was: the database has been replaced by an older one. */
+  /**
+   * Called when the revision is lower than it was, or another server or connection says it: the database may have been
+   * replaced by an older one.
+   */
   readonly onReset: () => void;
   /** Called with the time since when nothing can have been missed. */
   readonly onConfirmed: (at: number) => void;
@@ -18,15 +21,22 @@ export interface ChangeFeedOptions {
 }
 
 export interface ChangeFeed {
+  /** The revision that has been followed. */
+  readonly revision: () => number;
+  /** Whether the database says by itself that something has changed; undefined for one that never does. */
+  readonly isNotified: () => boolean | undefined;
   stop(): Promise<void>;
 }
 
 /**
  * Follows the revision that every change advances, so that a change made by another process bites here too. Starts
- * at the revision of now: nothing may be remembered from before.
+ * at the revision of now: nothing may be remembered from before. It is asked for again and again, and at once when the
+ * database says that it has advanced; so a notice that is lost costs time and nothing else.
+ *
+ * @throws {Error} when the database cannot be asked at the start
  */
 export async function followChanges({
-  database: { read, expectFile },
+  database,
   onChange,
   onReset,
   onConfirmed,
@@ -35,33 +45,32 @@ export async function followChanges({
   monotonicNow,
   interval = 250,
 }: ChangeFeedOptions): Promise<ChangeFeed> {
-  let seen = await revision();
+  let isNoticed = false;
+  let timer: NodeJS.Timeout | undefined;
+  const revisions = database.openRevisions(() => {
+    // while a look is under way, the next one follows at once
+    isNoticed = true;
+    if (timer === undefined) return;
+    clearTimeout(timer);
+    begin();
+  });
+  let seen = await revisions.latest().catch(async (error: unknown) => {
+    await revisions.close();
+    throw error;
+  });
   let isLost = false;
   let isStopped = false;
   let round = Promise.resolve();
-  let timer: NodeJS.Timeout;
-
-  async function revision(): Promise<number> {
-    const row = await read<{ value: number }>('revision').first('value');
-    if (!row) throw new Error('the table revision is empty');
-    return row.value;
-  }
 
   async function catchUp(): Promise<void> {
-    expectFile();
-    const latest = await revision();
-    if (latest === seen) return;
-    if (latest < seen) {
+    const latest = await revisions.latest();
+    if (latest.revision < seen.revision || latest.source !== seen.source) {
       onReset();
       seen = latest;
       return;
     }
-    const changed: { client_id: number }[] = await read('audit_events')
-      .where('revision', '>', seen)
-      .andWhere('revision', '<=', latest)
-      .whereNotNull('client_id')
-      .distinct('client_id');
-    for (const { client_id } of changed) onChange(client_id);
+    if (latest.revision === seen.revision) return;
+    for (const id of await revisions.changedClients(seen.revision, latest.revision)) onChange(id);
     seen = latest;
   }
 
@@ -78,19 +87,27 @@ export async function followChanges({
     }
   }
 
+  function begin(): void {
+    timer = undefined;
+    isNoticed = false;
+    round = look().then(schedule);
+  }
+
   function schedule(): void {
     if (isStopped) return;
-    timer = setTimeout(() => {
-      round = look().then(schedule);
-    }, interval);
+    timer = setTimeout(begin, isNoticed ? 0 : interval);
   }
   schedule();
 
   return {
+    revision: () => seen.revision,
+    isNotified: revisions.isNotified,
     async stop() {
       isStopped = true;
       clearTimeout(timer);
+      timer = undefined;
       await round;
+      await revisions.close();
     },
   };
 }

@@ -1,6 +1,7 @@
 import type { Knex } from 'knex';
 import {
   DuplicateApiClientId,
+  OutcomeUnknown,
   StoreUnavailable,
   type ClientQuery,
   type ClientStore,
@@ -22,7 +23,8 @@ import {
 import { insertEvent, selectEvents, toEvent } from './events.ts';
 import { inBatches } from './in-batches.ts';
 import { selectClients } from './select-clients.ts';
-import { isDuplicateApiClientId, type Database } from './sqlite.ts';
+import type { Database } from './database.ts';
+import type { Dialect } from './dialect.ts';
 
 interface RequestRow {
   digest: string;
@@ -40,7 +42,7 @@ export function createStoreDurations(): StoreDurations {
 }
 
 export function createClientStore(
-  { read, write, lookUp, expectFile }: Database,
+  { dialect, read, write, lookUp, expectFile }: Database,
   durations = createStoreDurations(),
 ): ClientStore {
   const ask = <T>(operation: keyof StoreDurations, work: () => Promise<T>): Promise<T> =>
@@ -54,19 +56,24 @@ export function createClientStore(
   /** The file is checked by `lookUp`. */
   const lookUpClients = <Column extends 'id' | 'api_client_id'>(column: Column, values: readonly ClientRow[Column][]) =>
     orUnavailable(async () => {
-      const rows = (await timed(durations.lookup, () =>
-        lookUp(`${selectClient} where client.${column} in (select value from json_each(?))`, JSON.stringify(values)),
-      )) as JoinedRow[];
+      const statement = column === 'id' ? selectById : selectByApiClientId;
+      const rows = (await timed(durations.lookup, () => lookUp(statement, dialect.toList(values)))) as JoinedRow[];
       const found = groupBy<ClientRow[Column], JoinedRow>(rows, (row) => row[column]);
       return (value: ClientRow[Column]) => toClient(found.get(value) ?? []);
     });
 
+  const selectById = `${selectClient} where ${dialect.isOneOf('client.id', 'bigint')}`;
+  const selectByApiClientId = `${selectClient} where ${dialect.isOneOf('client.api_client_id', 'text')}`;
+  const find = inBatches((ids: readonly number[]) => lookUpClients('id', ids));
+  const findByApiClientId = inBatches((names: readonly string[]) => lookUpClients('api_client_id', names));
+
   return {
-    find: inBatches((ids) => lookUpClients('id', ids)),
+    // what no database can have is not asked for: for PostgreSQL it would be an error, and of the whole batch
+    find: async (id) => (Number.isSafeInteger(id) ? find(id) : undefined),
 
-    findByApiClientId: inBatches((apiClientIds) => lookUpClients('api_client_id', apiClientIds)),
+    findByApiClientId: async (name) => (name.includes('\0') ? undefined : findByApiClientId(name)),
 
-    list: (query) => ask('read', () => listClients(read, query)),
+    list: (query) => ask('read', () => listClients(dialect, read, query)),
 
     hasImportedKeys: () =>
       ask('read', async () => (await read<KeyRow>('api_keys').whereRaw('is_imported').first('id')) !== undefined),
@@ -78,19 +85,24 @@ export function createClientStore(
       }),
 
     change: (work) =>
-      ask('change', () =>
-        write.transaction(async (transaction) => {
-          // first, because it writes: the lock is taken before anything is read
-          await transaction('revision').where('id', 1).increment('value', 1);
-          const row = await transaction<{ value: number }>('revision').first('value');
-          if (!row) throw new Error('the table revision is empty');
-          const result = await work(createTransaction(transaction, row.value));
-          expectFile();
-          return result;
-        }),
-      ),
+      ask('change', async () => {
+        const progress = { isDone: false };
+        try {
+          return await write.transaction(async (transaction) => {
+            const revision = await dialect.advanceRevision(transaction);
+            const result = await work(createTransaction(dialect, transaction, revision));
+            expectFile();
+            progress.isDone = true;
+            return result;
+          });
+        } catch (error) {
+          if (progress.isDone && dialect.isOutcomeUnknown(error)) throw new OutcomeUnknown(messageOf(error as Error));
+          throw error;
+        }
+      }),
 
-    recordEvent: (event) => ask('change', () => insertEvent(write, event, null)),
+    recordEvent: (event) =>
+      ask('change', () => dialect.inTurn(write, (transaction) => insertEvent(transaction, event, null))),
 
     listEvents: (query) => ask('read', async () => (await selectEvents(read, query)).map(toEvent)),
 
@@ -100,21 +112,24 @@ export function createClientStore(
       }),
 
     recordUses: (uses) =>
-      ask('change', async () => {
-        await write.transaction(async (transaction) => {
+      ask('change', () =>
+        dialect.inTurn(write, async (transaction) => {
           for (const [table, idOf] of usedTables) {
-            const ats = uses.flatMap((use) => (idOf(use) === undefined ? [] : [[idOf(use), use.at]]));
-            await transaction.raw(recordUsesIn(table), [JSON.stringify(ats)]);
+            const ats = uses.flatMap((use) => {
+              const id = idOf(use);
+              return id === undefined ? [] : [[id, use.at] as const];
+            });
+            await dialect.recordUses(transaction, table, ats);
           }
-        });
-      }),
+        }),
+      ),
   };
 }
 
-async function listClients(database: Knex, query: ClientQuery): Promise<ClientWithKeys[]> {
-  const rows = await selectClients(database, query);
-  const ids = JSON.stringify(rows.map(({ id }) => id));
-  const keys = await database<KeyRow>('api_keys').whereRaw('client_id in (select value from json_each(?))', [ids]);
+async function listClients(dialect: Dialect, database: Knex, query: ClientQuery): Promise<ClientWithKeys[]> {
+  const rows = await selectClients(dialect, database, query);
+  const ids = dialect.toList(rows.map(({ id }) => id)) as Knex.RawBinding;
+  const keys = await database<KeyRow>('api_keys').whereRaw(dialect.isOneOf('client_id', 'bigint'), [ids]);
   const byClient = groupBy(keys, ({ client_id }) => client_id);
   return rows.map((row) => withKeys(row, byClient.get(row.id) ?? []));
 }
@@ -124,36 +139,34 @@ const usedTables = [
   ['api_keys', ({ keyId }: Use) => keyId],
 ] as const;
 
-/** One statement for many rows: [id, milliseconds] in JSON. */
-const recordUsesIn = (table: string) => `update ${table} set last_used_at = used.at
-  from (select value ->> 0 as id, max(value ->> 1) as at from json_each(?) group by 1) as used
-  where ${table}.id = used.id and ${table}.last_used_at < used.at`;
+function createTransaction(dialect: Dialect, transaction: Knex.Transaction, revision: number): ClientTransaction {
+  const orDuplicate = async <T>(statement: PromiseLike<T>): Promise<T> => {
+    try {
+      return await statement;
+    } catch (error) {
+      throw dialect.isDuplicateApiClientId(error) ? new DuplicateApiClientId() : error;
+    }
+  };
+  const select = async (condition: string, binding: unknown): Promise<JoinedRow[]> =>
+    dialect.rowsOf(await transaction.raw<unknown>(`${selectClient} where ${condition}`, [binding as Knex.RawBinding]));
 
-function createTransaction(transaction: Knex.Transaction, revision: number): ClientTransaction {
   return {
     revision,
 
-    find: async (id) => toClient(await transaction.raw<JoinedRow[]>(`${selectClient} where client.id = ?`, [id])),
+    find: async (id) => (Number.isSafeInteger(id) ? toClient(await select('client.id = ?', id)) : undefined),
 
     async findByApiClientIds(apiClientIds) {
-      const rows = await transaction.raw<JoinedRow[]>(
-        `${selectClient} where client.api_client_id in (select value from json_each(?))`,
-        [JSON.stringify(apiClientIds)],
-      );
+      const rows = await select(dialect.isOneOf('client.api_client_id', 'text'), dialect.toList(apiClientIds));
       const clients = [...groupBy(rows, ({ id }) => id).values()].flatMap((some) => toClient(some) ?? []);
       return new Map(clients.map((client) => [client.apiClientId, client]));
     },
 
-    list: (query) => listClients(transaction, query),
+    list: (query) => listClients(dialect, transaction, query),
 
-    async lastClientId() {
-      const row = await transaction<{ name: string; seq: number }>('sqlite_sequence')
-        .where('name', 'api_clients')
-        .first('seq');
-      return row?.seq ?? 0;
-    },
+    lastClientId: () => dialect.lastClientId(transaction),
 
-    async insertClient(client, id) {
+    async insertClient(client, wanted) {
+      const id = await dialect.claimClientId(transaction, wanted);
       const row = { ...toRow(client), ...(id !== undefined && { id }) };
       const rows: Pick<ClientRow, 'id'>[] = await orDuplicate(transaction('api_clients').insert(row, ['id']));
       return (rows[0] as Pick<ClientRow, 'id'>).id;
@@ -257,14 +270,6 @@ function groupBy<K, V>(values: readonly V[], keyOf: (value: V) => K): Map<K, V[]
   return groups;
 }
 
-async function orDuplicate<T>(statement: PromiseLike<T>): Promise<T> {
-  try {
-    return await statement;
-  } catch (error) {
-    throw isDuplicateApiClientId(error) ? new DuplicateApiClientId() : error;
-  }
-}
-
 async function timed<T>(durations: Histogram, work: () => Promise<T>): Promise<T> {
   const startedAt = performance.now();
   try {
@@ -279,9 +284,13 @@ async function orUnavailable<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (isDriverError(error)) throw new StoreUnavailable(`The database does not answer: ${withoutStatement(error)}`);
+    if (isDriverError(error)) throw new StoreUnavailable(messageOf(error));
     throw error;
   }
+}
+
+function messageOf(error: Error): string {
+  return `The database does not answer: ${withoutStatement(error)}`;
 }
 
 /** Drivers put a code on their errors; knex has a class of its own for a queue that was too long. */

@@ -1,6 +1,21 @@
 import type { Knex } from 'knex';
+import type { Dialect } from './dialect.ts';
 
-type Migration = (schema: Knex.SchemaBuilder, transaction: Knex) => Promise<void>;
+type Migration = (schema: Knex.SchemaBuilder, transaction: Knex, dialect: Dialect['name']) => Promise<void>;
+
+/** Events of the audit trail are never changed, whoever tries. */
+const appendOnly: Readonly<Record<Dialect['name'], readonly string[]>> = {
+  sqlite: [
+    `create trigger audit_events_append_only before update on audit_events
+      begin select raise(abort, 'audit_events is append-only'); end`,
+  ],
+  postgresql: [
+    `create function audit_events_append_only() returns trigger language plpgsql as
+      $$ begin raise exception 'audit_events is append-only'; end $$`,
+    `create trigger audit_events_append_only before update on audit_events
+      for each row execute function audit_events_append_only()`,
+  ],
+};
 
 /** In order; one that has been released is never changed. Times are milliseconds since the epoch. */
 const migrations: readonly Migration[] = [
@@ -78,7 +93,7 @@ const migrations: readonly Migration[] = [
       });
   },
   // the audit trail can be asked; keys that another gateway has made
-  async (schema, transaction) => {
+  async (schema, transaction, dialect) => {
     await schema
       .alterTable('audit_events', (table) => {
         // who it was, when it was no API client, and from where
@@ -95,10 +110,7 @@ const migrations: readonly Migration[] = [
         table.boolean('is_imported').notNullable().defaultTo(false);
       });
     await transaction.raw('create index api_keys_imported on api_keys (id) where is_imported');
-    await transaction.raw(
-      `create trigger audit_events_append_only before update on audit_events
-        begin select raise(abort, 'audit_events is append-only'); end`,
-    );
+    for (const statement of appendOnly[dialect]) await transaction.raw(statement);
   },
 ];
 
@@ -110,23 +122,70 @@ export const latestVersion = migrations.length;
  *
  * @throws {Error} when a newer program has been at this database
  */
-export async function migrate(database: Knex): Promise<void> {
-  await database.raw('create table if not exists schema_version (version integer not null)');
-  await database.transaction(async (transaction) => {
-    // the first statement writes, and so takes the lock before anything has been read
-    await transaction.raw(
-      'insert into schema_version (version) select 0 where not exists (select 1 from schema_version)',
-    );
-    const row = await transaction<{ version: number }>('schema_version').first('version');
-    const version = row?.version ?? 0;
-    if (!Number.isInteger(version) || version < 0) throw new Error('Its schema has no version that can be.');
-    if (version > migrations.length) {
-      throw new Error(
-        `Its schema has version ${version}, and this program knows ${migrations.length}: a newer program has used it. ` +
-          'Start that program again, or restore the backup made before the upgrade.',
-      );
-    }
-    for (const apply of migrations.slice(version)) await apply(transaction.schema, transaction);
-    if (version < migrations.length) await transaction('schema_version').update({ version: migrations.length });
-  });
+export async function migrate(database: Knex, dialect: Dialect): Promise<void> {
+  const work = (transaction: Knex) => migrateAlone(transaction, dialect);
+  if (dialect.name === 'postgresql') {
+    await database.transaction(async (transaction) => {
+      await transaction.raw('select pg_advisory_xact_lock(?)', [migrationLock]);
+      await transaction.raw(createVersionTable);
+      await work(transaction);
+    });
+    return;
+  }
+  await database.raw(createVersionTable);
+  await database.transaction(work);
 }
+
+/** Any number that nobody else in the same database takes. */
+const migrationLock = 0x61_70_69_67_77;
+const createVersionTable = 'create table if not exists schema_version (version integer not null)';
+
+async function migrateAlone(transaction: Knex, dialect: Dialect): Promise<void> {
+  // the first statement writes, and so takes the lock before anything has been read
+  await transaction.raw(
+    'insert into schema_version (version) select 0 where not exists (select 1 from schema_version)',
+  );
+  const row = await transaction<{ version: number }>('schema_version').first('version');
+  const version = row?.version ?? 0;
+  expectKnown(version);
+  if (version === migrations.length) return;
+  for (const apply of migrations.slice(version)) await apply(transaction.schema, transaction, dialect.name);
+  if (dialect.name === 'postgresql') await makeAlike(transaction);
+  await transaction('schema_version').update({ version: migrations.length });
+}
+
+/** @throws {Error} */
+export function expectKnown(version: number): void {
+  if (!Number.isInteger(version) || version < 0) throw new Error('Its schema has no version that can be.');
+  if (version > migrations.length) {
+    throw new Error(
+      `Its schema has version ${version}, and this program knows ${migrations.length}: a newer program has used it. ` +
+        'Start that program again, or restore the backup made before the upgrade.',
+    );
+  }
+}
+
+/**
+ * Gives PostgreSQL what SQLite has by itself: text that is compared byte by byte, whatever the language of the database
+ * is, numbers up to 2^53 and beyond, and ids of clients that are counted in their own transaction.
+ */
+async function makeAlike(transaction: Knex): Promise<void> {
+  await transaction.raw('alter table revision add column if not exists last_client_id bigint not null default 0');
+  const { rows: columns } = await transaction.raw<{ rows: { table: string; column: string; type: string }[] }>(
+    `select table_name as "table", column_name as "column", data_type as type from information_schema.columns
+      where table_schema = current_schema() and table_name in (${tables.map((name) => `'${name}'`).join(', ')})
+        and (data_type = 'integer'
+          or (data_type in ('text', 'character varying') and collation_name is distinct from 'C'))`,
+  );
+  for (const { table, column, type } of columns) {
+    const wanted = type === 'integer' ? 'bigint' : 'text collate "C"';
+    await transaction.raw(`alter table ?? alter column ?? type ${wanted}`, [table, column]);
+  }
+  await transaction.raw('alter table api_clients alter column id drop default');
+  await transaction.raw('drop sequence if exists api_clients_id_seq');
+  for (const sequence of ['api_keys_id_seq', 'audit_events_id_seq'])
+    await transaction.raw('alter sequence ?? as bigint', [sequence]);
+}
+
+/** Of this program, but for the one of the schema's version; in an order in which they can be filled. */
+export const tables = ['revision', 'api_clients', 'api_keys', 'audit_events', 'remembered_requests'] as const;

@@ -1,9 +1,10 @@
 import type { Knex } from 'knex';
 import type { ClientQuery } from '../clients/client-store.ts';
 import type { ClientRow } from './client-rows.ts';
+import type { Dialect } from './dialect.ts';
 
 /** The rows of a list, in its order. */
-export function selectClients(database: Knex, query: ClientQuery): PromiseLike<ClientRow[]> {
+export function selectClients(dialect: Dialect, database: Knex, query: ClientQuery): PromiseLike<ClientRow[]> {
   const { limit, sort, isDescending, after, name, apiClientId, tag, isAdmin, state, unusedSince } = query;
   const { isUsingReplacedKey, now } = query;
   const direction = isDescending ? 'desc' : 'asc';
@@ -12,9 +13,9 @@ export function selectClients(database: Knex, query: ClientQuery): PromiseLike<C
   if (sort !== 'id') void found.orderBy('id', direction);
   if (after && sort === 'id') void found.where('id', beyond, after.id);
   else if (after) void found.whereRaw(`(??, id) ${beyond} (?, ?)`, [sort, after.value, after.id]);
-  if (name !== undefined) void found.whereRaw("name like ? escape '\\'", [`%${name.replace(/[\\%_]/g, '\\$&')}%`]);
+  if (name !== undefined) void found.whereRaw(dialect.nameIsLike, [`%${name.replace(/[\\%_]/g, '\\$&')}%`]);
   if (apiClientId !== undefined) void found.where('api_client_id', apiClientId);
-  if (tag !== undefined) void found.whereRaw('exists (select 1 from json_each(client.tags) where value = ?)', [tag]);
+  if (tag !== undefined) void found.whereRaw(dialect.hasTag, [tag]);
   if (isAdmin !== undefined) void found.where('is_admin', isAdmin);
   const hasExpired = '(expires_at is not null and expires_at <= ?)';
   if (state === 'expired') void found.whereRaw(hasExpired, [now]);

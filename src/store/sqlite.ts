@@ -2,29 +2,8 @@ import { accessSync, constants, existsSync, mkdirSync, statSync } from 'node:fs'
 import { dirname } from 'node:path';
 import knex, { type Knex } from 'knex';
 import sqlite3 from 'sqlite3';
-
-/**
- * The connections to one database. SQLite has one writer: its connection is a queue of its own, so that a waiting write
- * never holds up a read, and a read never meets a lock (write-ahead log).
- */
-export interface Database {
-  readonly read: Knex;
-  readonly write: Knex;
-  /**
-   * The rows of a statement that only reads, from a file that was the expected one less than `fileTrust` before. For
-   * those that a decision waits for: prepared once and on a connection of its own, it takes half the processor time
-   * that it takes through knex.
-   *
-   * @throws {FileGone}
-   */
-  readonly lookUp: (sql: string, ...values: readonly (string | number)[]) => Promise<unknown[]>;
-  /**
-   * @throws {FileGone} when the file is not the one that was opened: what is written to that one would be lost with the
-   * next restart
-   */
-  readonly expectFile: () => void;
-  close(): Promise<void>;
-}
+import { selectChangedClients, type Database } from './database.ts';
+import { sqliteDialect } from './sqlite-dialect.ts';
 
 /** The database file has been removed, or another has been put in its place. */
 export class FileGone extends Error {
@@ -44,6 +23,9 @@ type Connection = {
 };
 
 /**
+ * SQLite has one writer: its connection is a queue of its own, so that a waiting write never holds up a read, and a read
+ * never meets a lock (write-ahead log).
+ *
  * Opens the file, making it and its folder when they do not exist, readable by this user alone.
  *
  * @throws {Error} naming the file, when it cannot be opened or is no SQLite database
@@ -78,9 +60,21 @@ export async function openSqlite(file: string): Promise<Database> {
       trustedUntil = performance.now() + fileTrust;
     }
     return {
+      dialect: sqliteDialect,
       read,
       write,
       expectFile,
+      openRevisions: () => ({
+        async latest() {
+          expectFile();
+          const row = await read<{ value: number }>('revision').first('value');
+          if (!row) throw new Error('the table revision is empty');
+          return { revision: row.value, source: file };
+        },
+        changedClients: (after, until) => selectChangedClients(read, after, until),
+        isNotified: () => undefined,
+        close: () => Promise.resolve(),
+      }),
       lookUp: async (sql, ...values) => {
         if (performance.now() >= trustedUntil) expectFile();
         return lookups.lookUp(sql, ...values);
@@ -191,14 +185,4 @@ function createLookups(connection: sqlite3.Database): Lookups {
 /** knex prints warnings by itself; what matters arrives as an error too. */
 function ignore(): void {
   // nothing to do
-}
-
-/** Whether a statement failed because another client has this `api_client_id`. */
-export function isDuplicateApiClientId(error: unknown): boolean {
-  return (
-    error instanceof Error &&
-    'code' in error &&
-    error.code === 'SQLITE_CONSTRAINT' &&
-    error.message.includes('UNIQUE constraint failed: api_clients.api_client_id')
-  );
 }

@@ -6,62 +6,88 @@ import { createApiKeys } from '../../src/clients/api-keys.ts';
 import { DuplicateApiClientId, StoreUnavailable } from '../../src/clients/client-store.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { makeTempDir } from '../support/stack.ts';
+import { databaseKinds, openTestStore } from '../support/stores.ts';
 
-test('a client is forgotten once its change is durable, not before, and not for a change that failed', async () => {
-  const { database, store } = await openStore(join(makeTempDir(), 'apigw.db'));
-  let isDurable = false;
-  const forgotten: { id: number; isDurable: boolean }[] = [];
-  const clients = createApiClients({
-    store: {
-      ...store,
-      change: async (work) => {
-        isDurable = false;
-        const result = await store.change(work);
-        isDurable = true;
-        return result;
-      },
-    },
-    now: Date.now,
-    flushUses: () => Promise.resolve(),
-    onChange: (id) => {
-      forgotten.push({ id, isDurable });
-    },
+for (const kind of databaseKinds) {
+  suite(kind, () => {
+    test('a client is forgotten once its change is durable, not before, and not for a change that failed', async () => {
+      const { database, store } = await openTestStore(kind);
+      let isDurable = false;
+      const forgotten: { id: number; isDurable: boolean }[] = [];
+      const clients = createApiClients({
+        store: {
+          ...store,
+          change: async (work) => {
+            isDurable = false;
+            const result = await store.change(work);
+            isDurable = true;
+            return result;
+          },
+        },
+        now: Date.now,
+        flushUses: () => Promise.resolve(),
+        onChange: (id) => {
+          forgotten.push({ id, isDurable });
+        },
+      });
+      const actor = { clientId: null, requestId: null };
+      const request = { ...nothingParticular, apiClientId: 'one' };
+      const safeguard = { force: false, areTokensAccepted: true };
+      try {
+        const { client } = await clients.create(request, actor);
+        await clients.update(client.id, { name: 'other' }, actor, safeguard);
+        await assert.rejects(clients.create(request, actor), DuplicateApiClientId);
+        await clients.remove(client.id, actor, safeguard);
+        assert.equal(await clients.remove(client.id, actor, safeguard), false);
+        assert.deepEqual(forgotten, Array(3).fill({ id: client.id, isDurable: true }));
+      } finally {
+        await database.close();
+      }
+    });
+
+    test('a new bootstrap key removes an earlier one that nobody has used, and no client that has been given a key of its own', async () => {
+      const { database, store } = await openTestStore(kind);
+      const domain = { store, now: Date.now, onChange: () => undefined };
+      const clients = createApiClients({ ...domain, flushUses: () => Promise.resolve() });
+      const keys = createApiKeys(domain);
+      const idOf = (token: string) => Number(token.split('.')[0]);
+      try {
+        const untouched = idOf(await clients.bootstrap(60_000));
+        const taken = idOf(await clients.bootstrap(60_000));
+        assert.equal(await clients.find(untouched), undefined);
+        await keys.create(taken, null, { clientId: null, requestId: null });
+        const last = idOf(await clients.bootstrap(60_000));
+        assert.ok(await clients.find(taken));
+        assert.ok(await clients.find(last));
+      } finally {
+        await database.close();
+      }
+    });
+
+    test('times of use are kept for many at once, and never put back', async () => {
+      const { database, store } = await openTestStore(kind);
+      const domain = { store, now: Date.now, onChange: () => undefined };
+      const clients = createApiClients({ ...domain, flushUses: () => Promise.resolve() });
+      try {
+        const { client } = await clients.create(nothingParticular, { clientId: null, requestId: null });
+        const keyId = client.keys[0]?.id;
+        await store.recordUses([
+          { clientId: client.id, keyId, at: 2_000 },
+          { clientId: client.id, keyId: undefined, at: 3_000 },
+          { clientId: 999, keyId: 999, at: 9_000 },
+        ]);
+        await store.recordUses([{ clientId: client.id, keyId, at: 1_000 }]);
+        const found = await store.find(client.id);
+        assert.deepEqual([found?.lastUsedAt, found?.keys[0]?.lastUsedAt], [3_000, 2_000]);
+      } finally {
+        await database.close();
+      }
+    });
   });
-  const actor = { clientId: null, requestId: null };
-  const request = { ...nothingParticular, apiClientId: 'one' };
-  const safeguard = { force: false, areTokensAccepted: true };
-  try {
-    const { client } = await clients.create(request, actor);
-    await clients.update(client.id, { name: 'other' }, actor, safeguard);
-    await assert.rejects(clients.create(request, actor), DuplicateApiClientId);
-    await clients.remove(client.id, actor, safeguard);
-    assert.equal(await clients.remove(client.id, actor, safeguard), false);
-    assert.deepEqual(forgotten, Array(3).fill({ id: client.id, isDurable: true }));
-  } finally {
-    await database.close();
-  }
-});
+}
 
-test('a new bootstrap key removes an earlier one that nobody has used, and no client that has been given a key of its own', async () => {
-  const { database, store } = await openStore(join(makeTempDir(), 'apigw.db'));
-  const domain = { store, now: Date.now, onChange: () => undefined };
-  const clients = createApiClients({ ...domain, flushUses: () => Promise.resolve() });
-  const keys = createApiKeys(domain);
-  const idOf = (token: string) => Number(token.split('.')[0]);
-  try {
-    const untouched = idOf(await clients.bootstrap(60_000));
-    const taken = idOf(await clients.bootstrap(60_000));
-    assert.equal(await clients.find(untouched), undefined);
-    await keys.create(taken, null, { clientId: null, requestId: null });
-    const last = idOf(await clients.bootstrap(60_000));
-    assert.ok(await clients.find(taken));
-    assert.ok(await clients.find(last));
-  } finally {
-    await database.close();
-  }
-});
-
-suite('a row that somebody has changed by hand', () => {
+// PostgreSQL takes nothing into a column but what belongs there
+suite('a row of SQLite that somebody has changed by hand', () => {
   for (const [table, column, value] of [
     ['api_clients', 'enabled', 'false'],
     ['api_clients', 'is_admin', 'no'],
@@ -91,25 +117,5 @@ suite('a row that somebody has changed by hand', () => {
         await database.close();
       }
     });
-  }
-});
-
-test('times of use are kept for many at once, and never put back', async () => {
-  const { database, store } = await openStore(join(makeTempDir(), 'apigw.db'));
-  const domain = { store, now: Date.now, onChange: () => undefined };
-  const clients = createApiClients({ ...domain, flushUses: () => Promise.resolve() });
-  try {
-    const { client } = await clients.create(nothingParticular, { clientId: null, requestId: null });
-    const keyId = client.keys[0]?.id;
-    await store.recordUses([
-      { clientId: client.id, keyId, at: 2_000 },
-      { clientId: client.id, keyId: undefined, at: 3_000 },
-      { clientId: 999, keyId: 999, at: 9_000 },
-    ]);
-    await store.recordUses([{ clientId: client.id, keyId, at: 1_000 }]);
-    const found = await store.find(client.id);
-    assert.deepEqual([found?.lastUsedAt, found?.keys[0]?.lastUsedAt], [3_000, 2_000]);
-  } finally {
-    await database.close();
   }
 });

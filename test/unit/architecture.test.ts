@@ -11,11 +11,12 @@ import { root } from '../support/stack.ts';
 const allowed: Record<string, readonly string[]> = {
   auth: ['duration'],
   clients: ['auth'],
-  store: ['clients', 'histogram'],
+  store: ['clients', 'database-address', 'histogram'],
   oidc: ['auth'],
   http: ['auth', 'clients', 'config', 'duration', 'histogram', 'log', 'problem', 'reasons'],
   local: ['http', 'config'],
-  config: ['nearest-name', 'trace-settings'],
+  config: ['database-address', 'nearest-name', 'trace-settings'],
+  'database-address': [],
   'trace-settings': [],
   log: ['config'],
   problem: [],
@@ -29,8 +30,21 @@ const allowed: Record<string, readonly string[]> = {
   app: ['auth', 'clients', 'store', 'oidc', 'http', 'config', 'log', 'metrics', 'tracing', 'version', 'workers'],
   workers: ['http', 'config', 'log'],
   operator: ['auth', 'clients', 'config', 'http', 'log', 'oidc', 'store'],
-  main: ['app', 'workers', 'config', 'log', 'trace-settings', 'tracing', 'version'],
-  cli: ['auth', 'clients', 'store', 'http', 'local', 'config', 'duration', 'log', 'operator', 'problem', 'reasons'],
+  main: ['app', 'workers', 'config', 'database-address', 'log', 'trace-settings', 'tracing', 'version'],
+  cli: [
+    'auth',
+    'clients',
+    'store',
+    'http',
+    'local',
+    'config',
+    'database-address',
+    'duration',
+    'log',
+    'operator',
+    'problem',
+    'reasons',
+  ],
 };
 
 const src = join(root, 'src');
@@ -51,9 +65,10 @@ suite('the source', () => {
     });
   }
 
-  test('names the SQLite driver in one file and the database library in the store', () => {
+  test('names each database driver in one file and the database library in the store', () => {
     const mentions = (text: string) => files.filter((file) => read(file).includes(text));
     assert.deepEqual(mentions("'sqlite3'"), ['store/sqlite.ts']);
+    assert.deepEqual(mentions("from 'pg'"), ['store/postgres-connection.ts']);
     assert.ok(mentions("from 'knex'").every((file) => file.startsWith('store/')));
     assert.ok(mentions("from 'koa'").every((file) => file.startsWith('http/')));
     assert.deepEqual(mentions("from 'prom-client'"), ['metrics.ts']);

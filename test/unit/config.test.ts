@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { ConfigError, readConfig, type Environment, settings } from '../../src/config.ts';
+import { nameOfDatabase } from '../../src/database-address.ts';
 import { readLocalSettings } from '../../src/local/settings.ts';
 import { makeTempDir } from '../support/stack.ts';
 
@@ -27,7 +28,7 @@ test('names of others are theirs, unless they nearly are ours', () => {
 suite('the environment', () => {
   test('needs nothing', () => {
     assert.deepEqual(readConfig({}), {
-      databaseFile: '/var/lib/apigw/apigw.db',
+      database: '/var/lib/apigw/apigw.db',
       decisionListen: { kind: 'unix', path: '/run/apigw/decision.sock' },
       managementListen: { kind: 'unix', path: '/run/apigw/management.sock' },
       createApiKey: false,
@@ -58,7 +59,7 @@ suite('the environment', () => {
       PATH: '/bin',
     });
     assert.deepEqual(config, {
-      databaseFile: '/data/x.db',
+      database: '/data/x.db',
       decisionListen: { kind: 'tcp', host: '::1', port: 9000 },
       managementListen: { kind: 'tcp', host: '10.0.0.1', port: 0 },
       createApiKey: true,
@@ -170,9 +171,56 @@ suite('the environment', () => {
   test('takes a secret from a file, and says when both are given or the file is missing', () => {
     const file = join(makeTempDir(), 'url');
     writeFileSync(file, 'sqlite:/data/from-file.db\n');
-    assert.equal(readConfig({ DATABASE_URL_FILE: file }).databaseFile, '/data/from-file.db');
+    assert.equal(readConfig({ DATABASE_URL_FILE: file }).database, '/data/from-file.db');
     assert.match(problemsOf({ DATABASE_URL_FILE: file, DATABASE_URL: 'sqlite:/x' }).join(), /both set/);
     assert.match(problemsOf({ DATABASE_URL_FILE: '/nowhere' }).join(), /DATABASE_URL_FILE: .*\/nowhere/);
+  });
+});
+
+suite('a database on PostgreSQL', () => {
+  const url = 'postgresql://apigw@db.example:6432,[::1]/keys?sslmode=verify-full&sslrootcert=/ca.crt';
+  const address = {
+    hosts: [
+      { host: 'db.example', port: 6432 },
+      { host: '::1', port: 5432 },
+    ],
+    user: 'apigw',
+    password: undefined,
+    database: 'keys',
+    tls: 'verify-full',
+    caFile: '/ca.crt',
+    certificateFile: undefined,
+    keyFile: undefined,
+    applicationName: 'apigw',
+  };
+
+  test('is named by its URL', () => {
+    assert.deepEqual(readConfig({ DATABASE_URL: url }).database, address);
+    const short = readConfig({ DATABASE_URL: 'postgres://a%40b:p%2Fw@%2Frun%2Fpg' }).database;
+    assert.deepEqual(short, {
+      ...address,
+      hosts: [{ host: '/run/pg', port: 5432 }],
+      user: 'a@b',
+      password: 'p/w',
+      database: 'a@b',
+      tls: 'prefer',
+      caFile: undefined,
+    });
+    assert.equal(nameOfDatabase(short), 'postgres://a@b@/run/pg:5432/a@b');
+  });
+
+  test('has a password in its URL or beside it, from a file too, and none that is for nothing', () => {
+    const file = join(makeTempDir(), 'password');
+    writeFileSync(file, 'hunter2\n');
+    const secret = { ...address, password: 'hunter2' };
+    assert.deepEqual(readConfig({ DATABASE_URL: url, DATABASE_PASSWORD: 'hunter2' }).database, secret);
+    assert.deepEqual(readConfig({ DATABASE_URL: url, DATABASE_PASSWORD_FILE: file }).database, secret);
+    const twice = { DATABASE_URL: 'postgres://u:hunter3@h/x', DATABASE_PASSWORD_FILE: file };
+    assert.match(problemsOf(twice).join(), /^DATABASE_PASSWORD is set, but DATABASE_URL has a password of its own/);
+    assert.match(problemsOf({ DATABASE_PASSWORD: 'hunter2' }).join(), /DATABASE_URL names no PostgreSQL/);
+    const wrong = problemsOf({ DATABASE_URL: 'postgres://u:hunter2@h/x?sslmode=on' }).join();
+    assert.match(wrong, /DATABASE_URL has a value that is not allowed: sslmode must be one of disable, prefer/);
+    assert.doesNotMatch(problemsOf(twice).join() + wrong, /hunter/);
   });
 });
 

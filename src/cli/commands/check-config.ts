@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Command } from 'commander';
 import { createPolicyCompiler } from '../../auth/policy.ts';
+import { nameOfDatabase, type DatabaseAddress } from '../../database-address.ts';
 import { readPolicy } from '../../http/request-headers.ts';
 import { inspectDatabase } from '../../store/backup.ts';
 import { configure, expectLocal, outputOf, problemsOf } from '../connection.ts';
@@ -49,32 +50,36 @@ function checkEnvironment(): Check[] {
 }
 
 async function checkDatabase(): Promise<Check[]> {
-  const file = databaseFile();
-  if (file === undefined) return [];
+  const database = databaseAddress();
+  if (database === undefined) return [];
   const what = 'database';
+  const name = nameOfDatabase(database);
   try {
-    if (!existsSync(file)) {
-      const folder = dirname(file);
+    if (typeof database === 'string' && !existsSync(database)) {
+      const folder = dirname(database);
       accessSync(existsSync(folder) ? folder : dirname(folder), constants.W_OK);
-      return [{ what, result: 'ok', seen: `${file} does not exist and will be made` }];
+      return [{ what, result: 'ok', seen: `${name} does not exist and will be made` }];
     }
-    const { version, latest } = await inspectDatabase(file);
+    const found = await inspectDatabase(database);
+    if (!found) return [{ what, result: 'ok', seen: `${name} is empty, and a start makes its tables` }];
+    const { version, latest } = found;
     if (version > latest) {
-      const seen = `${file} has schema ${version}, and this program knows ${latest}`;
+      const seen = `${name} has schema ${version}, and this program knows ${latest}`;
       return [
         { what, result: 'wrong', seen, remedy: 'Start the newer program again, or restore a backup from before.' },
       ];
     }
-    const upgrade = version < latest ? `, which a start upgrades to ${latest}, keeping a copy` : '';
-    return [{ what, result: 'ok', seen: `${file} has schema ${version}${upgrade}` }];
+    const copy = typeof database === 'string' ? ', keeping a copy' : '. Have a backup';
+    const upgrade = version < latest ? `, which a start upgrades to ${latest}${copy}` : '';
+    return [{ what, result: 'ok', seen: `${name} has schema ${version}${upgrade}` }];
   } catch (error) {
     return [{ what, result: 'wrong', seen: (error as Error).message }];
   }
 }
 
-function databaseFile(): string | undefined {
+function databaseAddress(): DatabaseAddress | undefined {
   try {
-    return configure().databaseFile;
+    return configure().database;
   } catch {
     // said already
     return undefined;

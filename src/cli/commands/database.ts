@@ -38,7 +38,8 @@ export function addDatabase(program: Command): void {
       expectLocal(command);
       if (process.stdout.isTTY)
         throw new CliError('A backup is no text. Send it to a file: apigw backup > apigw-backup.db', exitCodes.usage);
-      await withTemporary(configure(), async (file, { databaseFile }) => {
+      const databaseFile = expectFile(configure(), 'pg_dump --format=custom "$DATABASE_URL" > apigw.dump');
+      await withTemporary(databaseFile, async (file) => {
         await backUp(databaseFile, file);
         await pipeline(createReadStream(file), process.stdout);
       });
@@ -49,9 +50,14 @@ export function addDatabase(program: Command): void {
     .description('put the copy on standard input in place of the database; the gateway must not run')
     .action(async (_: unknown, command: Command) => {
       expectLocal(command);
-      await withTemporary(configure(), async (file, { databaseFile, managementListen }) => {
+      const config = configure();
+      const databaseFile = expectFile(
+        config,
+        'pg_restore --clean --if-exists --single-transaction --dbname "$DATABASE_URL" apigw.dump',
+      );
+      await withTemporary(databaseFile, async (file) => {
         if (
-          await askListener(managementListen, '/livez').then(
+          await askListener(config.managementListen, '/livez').then(
             () => true,
             () => false,
           )
@@ -72,9 +78,18 @@ export function addDatabase(program: Command): void {
     });
 }
 
+/** @throws {CliError} for PostgreSQL, naming its own command */
+function expectFile({ database }: Config, command: string): string {
+  if (typeof database === 'string') return database;
+  throw new CliError(
+    `The database is PostgreSQL, which has tools of its own for that: ${command} (docs/operations.md).`,
+    exitCodes.usage,
+  );
+}
+
 /** Gives a file name beside the database, where there is room for a copy, and removes the file afterwards. */
-async function withTemporary(config: Config, work: (file: string, config: Config) => Promise<void>): Promise<void> {
-  const folder = mkdtempSync(join(dirname(config.databaseFile), '.copy-'));
+async function withTemporary(databaseFile: string, work: (file: string) => Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(dirname(databaseFile), '.copy-'));
   chmodSync(folder, 0o700);
   const removeFolder = () => {
     rmSync(folder, { recursive: true, force: true });
@@ -82,7 +97,7 @@ async function withTemporary(config: Config, work: (file: string, config: Config
   // a reader of the backup may be gone before its end
   process.once('exit', removeFolder);
   try {
-    await work(join(folder, 'apigw.db'), config);
+    await work(join(folder, 'apigw.db'));
   } finally {
     removeFolder();
   }

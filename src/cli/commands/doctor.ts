@@ -3,6 +3,8 @@ import { connect, type ConnectionOptions, type PeerCertificate, type SecureVersi
 import { dirname } from 'node:path';
 import type { Command } from 'commander';
 import type { Config } from '../../config.ts';
+import type { DatabaseAddress } from '../../database-address.ts';
+import { examineDatabase } from '../../store/examine.ts';
 import { openStore } from '../../store/open-store.ts';
 import { askListener, configure, expectLocal, outputOf, problemsOf } from '../connection.ts';
 import { CliError, exitCodes } from '../exit-codes.ts';
@@ -42,7 +44,12 @@ async function examineGateway(): Promise<Check[]> {
   } catch (error) {
     return problemsOf(error).map((seen) => ({ what: 'environment', result: 'wrong', seen }));
   }
-  return [await checkReadiness(config), ...(await checkStore(config)), checkSpace(config)];
+  const { database } = config;
+  return [
+    await checkReadiness(config),
+    ...(await checkStore(database)),
+    ...(typeof database === 'string' ? [checkSpace(database)] : []),
+  ];
 }
 
 async function checkReadiness({ managementListen }: Config): Promise<Check> {
@@ -56,21 +63,17 @@ async function checkReadiness({ managementListen }: Config): Promise<Check> {
   }
 }
 
-async function checkStore({ databaseFile }: Config): Promise<Check[]> {
+async function checkStore(address: DatabaseAddress): Promise<Check[]> {
   const what = 'database';
-  if (!existsSync(databaseFile))
+  if (typeof address === 'string' && !existsSync(address))
     return [
-      { what, result: 'wrong', seen: `${databaseFile} does not exist`, remedy: 'Is DATABASE_URL that of the gateway?' },
+      { what, result: 'wrong', seen: `${address} does not exist`, remedy: 'Is DATABASE_URL that of the gateway?' },
     ];
   try {
-    const { database, store } = await openStore(databaseFile);
+    const { database, store } = await openStore(address);
     try {
-      const [integrity]: { quick_check: string }[] = await database.read.raw('pragma quick_check(1)');
-      const isSound = integrity?.quick_check === 'ok';
-      const remedy = 'Restore the last backup: apigw restore < apigw-backup.db';
-      const sound: Check = isSound
-        ? { what, result: 'ok', seen: `${databaseFile} is sound` }
-        : { what, result: 'wrong', seen: `${databaseFile}: ${integrity?.quick_check ?? 'no answer'}`, remedy };
+      const { isSound, seen, remedy } = await examineDatabase(address, database);
+      const sound: Check = { what, result: isSound ? 'ok' : 'wrong', seen, ...(!isSound && { remedy }) };
       const bootstrap = await store.liveBootstrapKeys(Date.now());
       const keys: Check =
         bootstrap.length === 0
@@ -90,7 +93,7 @@ async function checkStore({ databaseFile }: Config): Promise<Check[]> {
   }
 }
 
-function checkSpace({ databaseFile }: Config): Check {
+function checkSpace(databaseFile: string): Check {
   const what = 'disk';
   try {
     const { bavail, bsize } = statfsSync(dirname(databaseFile));
