@@ -2,12 +2,14 @@ import { chmodSync, createReadStream, createWriteStream, mkdtempSync, rmSync } f
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
+import { parseDatabaseUrl, type Config } from '../../config.ts';
+import { nameOfDatabase, parsePostgresUrl } from '../../database-address.ts';
 import { backUp, restore } from '../../store/backup.ts';
-import type { Config } from '../../config.ts';
 import { openOperatorApi, operatorName } from '../../operator.ts';
-import { askListener, configure, expectLocal } from '../connection.ts';
+import { askListener, configure, expectLocal, outputOf, readText } from '../connection.ts';
 import { CliError, exitCodes } from '../exit-codes.ts';
 import { createOutput } from '../output.ts';
+import { startProgress, type Progress } from '../progress.ts';
 
 const { note, line } = createOutput('table');
 
@@ -30,6 +32,8 @@ export function addDatabase(program: Command): void {
         await api.close();
       }
     });
+
+  addMigrateStore(program);
 
   program
     .command('backup')
@@ -75,6 +79,63 @@ export function addDatabase(program: Command): void {
         const before = kept === undefined ? '' : `; the one from before is ${kept}`;
         note(`restored a database with ${clients} API clients${before}`);
       });
+    });
+}
+
+interface MigrateArguments {
+  readonly from: string;
+  readonly to: string;
+  readonly dryRun?: boolean;
+}
+
+function addMigrateStore(program: Command): void {
+  program
+    .command('migrate-store')
+    .description('copy everything from a SQLite database into an empty PostgreSQL database, in one transaction')
+    .requiredOption(
+      '--from <url>',
+      'sqlite: and the path of the file; a gateway may go on deciding with it, and take no change',
+    )
+    .requiredOption(
+      '--to <url>',
+      'postgres://user@host/database, or the path of a file that has it (a password shows in the list of processes)',
+    )
+    .option('--dry-run', 'copy and compare, and leave nothing behind')
+    .action(async ({ from, to, dryRun = false }: MigrateArguments, command: Command) => {
+      expectLocal(command);
+      const source = parseDatabaseUrl(from);
+      const url = to.startsWith('/') ? readText(to).trim() : to;
+      const target = parseDatabaseUrl(url);
+      if (typeof source !== 'string')
+        throw new CliError('--from must be sqlite: and the path of a file.', exitCodes.usage);
+      if (target === undefined || typeof target === 'string') {
+        const why = parsePostgresUrl(url);
+        throw new CliError(
+          `--to must be postgres://user@host/database${typeof why === 'string' ? `: ${why}` : ''}.`,
+          exitCodes.usage,
+        );
+      }
+      const { migrateStore } = await import('../../store/migrate-store.ts');
+      let progress: Progress | undefined;
+      const migrated = await migrateStore(source, target, {
+        dryRun,
+        onCounted: (rows) => (progress = startProgress('copying', rows)),
+        onCopied: (rows) => progress?.advance(rows),
+      })
+        .catch((error: unknown) => {
+          throw new CliError(`Nothing has been copied. ${(error as Error).message}`, exitCodes.failed, error);
+        })
+        .finally(() => progress?.stop());
+      outputOf(command).rows(migrated, [
+        { title: 'TABLE', value: ({ table }) => table },
+        { title: 'ROWS', value: ({ rows }) => String(rows) },
+        { title: 'SHA-256', value: ({ digest }) => digest },
+      ]);
+      note(
+        dryRun
+          ? 'This was a dry run: nothing is there yet.'
+          : `Everything is in ${nameOfDatabase(target)}. Stop the gateway, give it this DATABASE_URL, and start it. What is changed in the SQLite database from now on is not in it.`,
+      );
     });
 }
 
