@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readSync } from 'node:fs';
 import { request } from 'node:http';
 import type { Command } from 'commander';
 import type { Denial } from '../auth/denials.ts';
@@ -125,12 +125,33 @@ export function toAuthorization(credential: string): string {
   return /^\d+\.[A-Za-z0-9]+$/.test(credential) ? `apk ${credential}` : `Bearer ${credential}`;
 }
 
-/** @throws {CliError} */
+/** Bytes of a file that is read whole. */
+const maxBytes = 64 * 1024 * 1024;
+
+/** @throws {CliError} when it cannot be read, or is larger than anything that is read here */
 export function readText(file: string): string {
   try {
-    return readFileSync(file === '-' ? 0 : file, 'utf8');
+    return readAtMost(file === '-' ? 0 : openSync(file, 'r'), maxBytes).toString();
   } catch (error) {
     throw new CliError(`${file} cannot be read: ${(error as Error).message}`, exitCodes.usage, error);
+  }
+}
+
+/** A file may be a pipe or a device, and so has no size that could be asked for. */
+function readAtMost(handle: number, most: number): Buffer {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  try {
+    for (;;) {
+      const chunk = Buffer.allocUnsafe(1024 * 1024);
+      const count = readSync(handle, chunk);
+      if (count === 0) return Buffer.concat(chunks);
+      size += count;
+      if (size > most) throw new Error(`it has more than ${most >> 20} MB`);
+      chunks.push(chunk.subarray(0, count));
+    }
+  } finally {
+    closeSync(handle);
   }
 }
 

@@ -2,6 +2,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { ConfigError } from '../config.ts';
 import { CliError, exitCodes, type ExitCode } from './exit-codes.ts';
+import { ImportError } from './import/import-error.ts';
 
 /** Of a command that is asked for every few seconds, and needs nothing of the others. Container engines know 0 and 1. */
 async function health(): Promise<void> {
@@ -72,6 +73,7 @@ function say(message: string): void {
 function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof CliError) return error.exitCode;
   if (error instanceof ConfigError) return exitCodes.settings;
+  if (error instanceof ImportError) return exitCodes.usage;
   return exitCodes.failed;
 }
 

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { copyFile, link, open, rename, rm } from 'node:fs/promises';
+import type { Actor, AuditEvent } from '../clients/api-client.ts';
 import { firstClient } from '../clients/client-store.ts';
 import { withoutStatement } from './client-store.ts';
 import { latestVersion } from './migrations.ts';
@@ -38,6 +39,22 @@ export async function inspectDatabase(file: string): Promise<{ readonly version:
   }
 }
 
+/**
+ * Records what was done to a database as a whole, unless its schema is another program's.
+ *
+ * @throws {Error} when it cannot be written
+ */
+export async function recordDone(file: string, event: AuditEvent): Promise<void> {
+  const { version, latest } = await inspectDatabase(file);
+  if (version !== latest) return;
+  const { database, store } = await openStore(file);
+  try {
+    await store.recordEvent(event);
+  } finally {
+    await database.close();
+  }
+}
+
 export interface Restored {
   /** The number of API clients in it. */
   readonly clients: number;
@@ -50,7 +67,7 @@ export interface Restored {
  *
  * @throws {Error} saying what is wrong with the copy, or that the database is in use; nothing has changed then
  */
-export async function restore(copy: string, file: string, now: Date): Promise<Restored> {
+export async function restore(copy: string, file: string, actor: Actor, now: Date): Promise<Restored> {
   // on the same file system as the database, so that the last step is one rename
   const incoming = `${file}.restoring`;
   const leaveNothing = () =>
@@ -60,6 +77,13 @@ export async function restore(copy: string, file: string, now: Date): Promise<Re
     await copyFile(copy, incoming);
     if (!(await isOurs(incoming))) throw new Error('It is not a database of this program.');
     const clients = await examine(incoming);
+    await recordDone(incoming, {
+      at: now.getTime(),
+      actor,
+      action: 'database.restore',
+      clientId: null,
+      outcome: 'done',
+    });
     await flush(incoming);
     const kept = await setAside(file, now);
     await rename(incoming, file);

@@ -2,7 +2,8 @@ import { chmodSync, createReadStream, createWriteStream, mkdtempSync, rmSync } f
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
-import { backUp, restore } from '../../store/backup.ts';
+import type { Actor } from '../../clients/api-client.ts';
+import { backUp, recordDone, restore } from '../../store/backup.ts';
 import type { Config } from '../../config.ts';
 import { openOperatorApi, operatorName } from '../../operator.ts';
 import { askListener, configure, expectLocal } from '../connection.ts';
@@ -24,8 +25,7 @@ export function addDatabase(program: Command): void {
       const config = configure();
       const api = await openOperatorApi(config, () => Promise.resolve(undefined));
       try {
-        const actor = { clientId: null, requestId: null, name: operatorName() };
-        line(await api.clients.bootstrap(config.bootstrapKeyLifetime, actor));
+        line(await api.clients.bootstrap(config.bootstrapKeyLifetime, operator()));
       } finally {
         await api.close();
       }
@@ -40,6 +40,16 @@ export function addDatabase(program: Command): void {
         throw new CliError('A backup is no text. Send it to a file: apigw backup > apigw-backup.db', exitCodes.usage);
       await withTemporary(configure(), async (file, { databaseFile }) => {
         await backUp(databaseFile, file);
+        // before it is anybody's; the copy matters more than its event
+        await recordDone(databaseFile, {
+          at: Date.now(),
+          actor: operator(),
+          action: 'database.backup',
+          clientId: null,
+          outcome: 'done',
+        }).catch((error: unknown) => {
+          note(`apigw: the audit trail has no event of this backup: ${(error as Error).message}`);
+        });
         await pipeline(createReadStream(file), process.stdout);
       });
     });
@@ -58,7 +68,7 @@ export function addDatabase(program: Command): void {
         )
           throw new CliError('The gateway is running. Stop it, then restore.', exitCodes.conflict);
         await pipeline(process.stdin, createWriteStream(file, { mode: 0o600 }));
-        const { clients, kept } = await restore(file, databaseFile, new Date()).catch((error: unknown) => {
+        const { clients, kept } = await restore(file, databaseFile, operator(), new Date()).catch((error: unknown) => {
           const { message } = error as Error;
           throw new CliError(
             `This backup is not restored. ${message} Nothing has been changed.`,
@@ -71,6 +81,8 @@ export function addDatabase(program: Command): void {
       });
     });
 }
+
+const operator = (): Actor => ({ clientId: null, requestId: null, name: operatorName() });
 
 /** Gives a file name beside the database, where there is room for a copy, and removes the file afterwards. */
 async function withTemporary(config: Config, work: (file: string, config: Config) => Promise<void>): Promise<void> {
