@@ -1,8 +1,7 @@
-import { isIP } from 'node:net';
 import { z } from 'zod';
 import { isId } from '../auth/api-key.ts';
 import { fitsHeader } from '../auth/header-value.ts';
-import { faultOfCidr } from '../auth/network.ts';
+import { faultOfCidr, isAddress } from '../auth/network.ts';
 import { parseRate } from '../auth/rate-limit.ts';
 import { sortOrders, type SortOrder } from '../clients/client-store.ts';
 import { parseSeconds } from '../duration.ts';
@@ -320,7 +319,7 @@ export const introspectRequest = z
     }),
     address: z
       .string({ error: 'must be a string' })
-      .refine((text) => isIP(text) !== 0, { error: 'must be an IP address' })
+      .refine(isAddress, { error: 'must be an IP address' })
       .meta({
         description: 'The IPv4 or IPv6 address that the request would come from. Without it your own.',
         anyOf: [{ format: 'ipv4' }, { format: 'ipv6' }],
