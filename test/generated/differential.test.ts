@@ -20,6 +20,8 @@ const allRequests = 5_000;
 /** Batches of 1 to 100 requests that are sent at once, 50 on average: with some to spare. */
 const batches = 130;
 const clients = 4;
+/** Milliseconds for one answer. */
+const patience = 10_000;
 
 const policies: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   admins: { 'Require-Admin': 'on' },
@@ -210,7 +212,8 @@ suite('the same verdict', () => {
         at: fc.nat({ max: 3 }),
         hostAt: fc.nat({ max: 4 }),
         casing: casings,
-        blank: fc.constantFrom(' ', '', '\t', '  '),
+        // nginx takes a tab for a part of the value, which then is no credential
+        blank: fc.constantFrom(' ', '', '  '),
         body: fc.constantFrom('', 'body'),
       })
       .map(({ authorization, others: more, at, body, ...rest }) => ({
@@ -231,10 +234,13 @@ suite('the same verdict', () => {
       readonly seen: unknown;
     }
 
+    const openSessions = () =>
+      Array.from({ length: clients }, () => connectHttp2(stack.url, { rejectUnauthorized: false }));
     let sessions: ClientHttp2Session[];
+    let batchesOfSessions = 0;
     let connections: RawClient[];
     before(() => {
-      sessions = Array.from({ length: clients }, () => connectHttp2(stack.url, { rejectUnauthorized: false }));
+      sessions = openSessions();
       connections = Array.from({ length: clients }, () =>
         createRawClient(async () => {
           const options = { host: '127.0.0.1', port: stack.httpsPort, rejectUnauthorized: false };
@@ -300,7 +306,7 @@ suite('the same verdict', () => {
         answered = new Map(Object.entries(answer).map(([header, value]) => [header, String(value)]));
       });
       stream.on('data', (chunk: Buffer) => (text += chunk.toString('latin1')));
-      await once(stream, 'close');
+      await once(stream, 'close', { signal: AbortSignal.timeout(patience) });
       return toVerdict({ status, headers: answered, body: text }, name);
     }
 
@@ -310,6 +316,11 @@ suite('the same verdict', () => {
       await fc.assert(
         fc.asyncProperty(fc.array(requests, { minLength: 1, maxLength: 100, size: 'max' }), async (batch) => {
           stack.application.seen.length = 0;
+          // nginx ends a connection after 1,000 requests (keepalive_requests), and what is just being sent with it
+          if (++batchesOfSessions % 30 === 0) {
+            for (const session of sessions) session.close();
+            sessions = openSessions();
+          }
           const first = sent;
           sent += batch.length;
           const answers = await Promise.all(
@@ -363,13 +374,13 @@ suite('the same verdict', () => {
     /** As nginx writes it, and as it never would: policy headers in any order, credentials that come twice. */
     const questions = fc
       .record({
-        policy: fc.constantFrom(...Object.keys(policies), '', '', 'none'),
+        policy: fc.constantFrom(...Object.keys(policies), ...Object.keys(policies), '', '', 'none'),
         authorizations: fc.oneof(
           { arbitrary: authorizations.map((one) => [one]), weight: 9 },
           fc.tuple(authorizations, authorizations),
         ),
         address: fc.constantFrom('127.0.0.1', '192.0.2.9', '::ffff:192.0.2.9', '', 'unix:', '::1'),
-        misspelt: fc.constantFrom('', '', '', '', '', '', 'X_Policy_Require_Admin', 'X-Policy-Require-Admins'),
+        misspelt: fc.constantFrom(...Array<string>(30).fill(''), 'X_Policy_Require_Admin', 'X-Policy-Require-Admins'),
         blank: fc.constantFrom(' ', '', '\t'),
         casing: casings,
       })

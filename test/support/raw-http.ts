@@ -15,6 +15,9 @@ export interface RawClient {
   readonly close: () => void;
 }
 
+/** Milliseconds for one answer. */
+const patience = 10_000;
+
 /** @param connect opens a connection, resolved once it can be written to */
 export function createRawClient(connect: () => Promise<Socket>): RawClient {
   let socket: Socket | undefined;
@@ -38,7 +41,7 @@ export function createRawClient(connect: () => Promise<Socket>): RawClient {
     current.once('close', onClose);
     try {
       current.write(request, 'latin1');
-      await once(current, 'answer', { signal: closed.signal });
+      await once(current, 'answer', { signal: AbortSignal.any([closed.signal, AbortSignal.timeout(patience)]) });
     } catch {
       throw new Error(`no answer to ${JSON.stringify(request)}, but ${JSON.stringify(received)}`);
     } finally {
