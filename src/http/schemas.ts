@@ -51,6 +51,8 @@ const time = z.iso
   .datetime({ offset: true, error: 'must be a time as in RFC 3339, such as 2027-01-31T00:00:00Z, or null' })
   .transform((text) => Date.parse(text))
   .refine((at) => at <= Date.parse('9999-12-31T23:59:59.999Z'), { error: 'is beyond the year 9999' })
+  // an offset makes it so, and what is shown could not be sent again
+  .refine((at) => at >= Date.parse('0000-01-01T00:00:00Z'), { error: 'is before the year 0' })
   // the format says it all
   .meta({ pattern: undefined });
 

@@ -16,7 +16,7 @@ export interface RawClient {
 }
 
 /** Milliseconds for one answer. */
-const patience = 10_000;
+const patience = 60_000;
 
 /** @param connect opens a connection, resolved once it can be written to */
 export function createRawClient(connect: () => Promise<Socket>): RawClient {
