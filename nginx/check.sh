@@ -102,6 +102,11 @@ find_mistakes() {
       part[++words] = word
       is_in_word = 0
     }
+    function looks_like_setting(header) {
+      if (header == "x-policy") return 0
+      gsub(/[^a-z]/, "", header)
+      return header ~ /^x?policy/
+    }
     function directive(end,    name) {
       if (end == "}") {
         if (depth == map_depth) map = ""
@@ -120,7 +125,7 @@ find_mistakes() {
       } else if (name == "set" && is_setting[part[2]]) {
         print at ": \"set " part[2] "\" goes on when nginx redirects a request inside, and so can open other locations." \
           " Change the map at the top of default.conf, or give the location a question of its own; the examples show both."
-      } else if (name == "proxy_set_header" && tolower(part[2]) ~ /^x-policy-/ && !is_header[tolower(part[2])]) {
+      } else if (name == "proxy_set_header" && looks_like_setting(tolower(part[2])) && !is_header[tolower(part[2])]) {
         print at ": " part[2] " is not a setting; snippets/policy.conf has the names of all."
       } else if (name == "auth_request" && server_depth && part[2] != "off" && part[2] != "/_apigw/decision") {
         question_at = at

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { isIPv6 } from 'node:net';
 import { nearestName } from './nearest-name.ts';
 import { readTraceConfig, type TraceConfig } from './trace-settings.ts';
 
@@ -226,9 +227,11 @@ function parseFrontDoor(value: string): Address | null | undefined {
 }
 
 function parseAddress(value: string): Address | undefined {
-  const [, host, digits] = /^(\[[0-9A-Fa-f:.]+\]|[^:\s/]+):([0-9]{1,5})$/.exec(value) ?? [];
+  const [, bracketed, name, digits] = /^(?:\[([0-9A-Fa-f:.]+)\]|([^[\]:\s/]+)):([0-9]{1,5})$/.exec(value) ?? [];
+  const host = bracketed ?? name;
   if (host === undefined || digits === undefined || Number(digits) > 65535) return undefined;
-  return { host: host.replace(/^\[|\]$/g, ''), port: Number(digits) };
+  if (bracketed !== undefined && !isIPv6(bracketed)) return undefined;
+  return { host, port: Number(digits) };
 }
 
 const minute = 60_000;

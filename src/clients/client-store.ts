@@ -18,7 +18,7 @@ export interface ClientStore {
   liveBootstrapKeys(now: number): Promise<ApiKey[]>;
   /**
    * Runs the work in one transaction that also advances the revision: all of it is kept, durably, or nothing.
-   * Changes run one after the other.
+   * Changes run one after the other. Work that records no event has changed nothing, and the revision stays.
    */
   change<T>(work: (transaction: ClientTransaction) => Promise<T>): Promise<T>;
   /** Records an event that changed no client. */

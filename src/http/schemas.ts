@@ -1,8 +1,7 @@
-import { isIP } from 'node:net';
 import { z } from 'zod';
 import { isId } from '../auth/api-key.ts';
 import { fitsHeader } from '../auth/header-value.ts';
-import { faultOfCidr } from '../auth/network.ts';
+import { faultOfCidr, isAddress } from '../auth/network.ts';
 import { parseRate } from '../auth/rate-limit.ts';
 import { sortOrders, type SortOrder } from '../clients/client-store.ts';
 import { parseSeconds } from '../duration.ts';
@@ -58,6 +57,8 @@ const time = z.iso
   .datetime({ offset: true, error: 'must be a time as in RFC 3339, such as 2027-01-31T00:00:00Z, or null' })
   .transform((text) => Date.parse(text))
   .refine((at) => at <= Date.parse('9999-12-31T23:59:59.999Z'), { error: 'is beyond the year 9999' })
+  // an offset makes it so, and what is shown could not be sent again
+  .refine((at) => at >= Date.parse('0000-01-01T00:00:00Z'), { error: 'is before the year 0' })
   // the format says it all
   .meta({ pattern: undefined });
 
@@ -326,7 +327,7 @@ export const introspectRequest = z
     }),
     address: z
       .string({ error: 'must be a string' })
-      .refine((text) => isIP(text) !== 0, { error: 'must be an IP address' })
+      .refine(isAddress, { error: 'must be an IP address' })
       .meta({
         description: 'The IPv4 or IPv6 address that the request would come from. Without it your own.',
         anyOf: [{ format: 'ipv4' }, { format: 'ipv6' }],

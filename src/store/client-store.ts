@@ -84,7 +84,17 @@ export function createClientStore(
           await transaction('revision').where('id', 1).increment('value', 1);
           const row = await transaction<{ value: number }>('revision').first('value');
           if (!row) throw new Error('the table revision is empty');
-          const result = await work(createTransaction(transaction, row.value));
+          const changes = createTransaction(transaction, row.value);
+          let events = 0;
+          const result = await work({
+            ...changes,
+            recordEvent: (event) => {
+              events++;
+              return changes.recordEvent(event);
+            },
+          });
+          // whoever changes something says so; who has found nothing to change makes no revision
+          if (events === 0) await transaction('revision').where('id', 1).decrement('value', 1);
           expectFile();
           return result;
         }),

@@ -73,6 +73,12 @@ suite('the environment', () => {
     });
   });
 
+  for (const address of ['[::::]:80', '[192.0.2.1]:80', 'localhost]:80', '[::1:80', '::1:80']) {
+    test(`is refused with ${address}, which is no address`, () => {
+      assert.equal(problemsOf({ APIGW_MANAGEMENT_LISTEN: address }).length, 1);
+    });
+  }
+
   test('is refused with all of its mistakes at once, each by name, and no secret repeated', () => {
     const problems = problemsOf({
       API_KEY_CREATE: 'yes',
