@@ -64,7 +64,12 @@ export const proxySettings: Readonly<Record<string, ProxySetting>> = {
     systemd: '`/var/lib/apigw-proxy`',
     about: 'Keeps the self-signed certificate.',
   },
-  APIGW_SOCKET_DIR: { docker: '`/run/apigw`', systemd: '`/run/apigw`', about: "The gateway's sockets." },
+  APIGW_SOCKET_DIR: {
+    docker: '`/run/apigw`',
+    systemd: '`/run/apigw`',
+    about:
+      "The gateway's sockets. With [several gateways](operations.md#restart-without-a-refused-request) the directory of each, separated by spaces.",
+  },
   APIGW_LOG_DIR: { docker: '`/var/log/nginx`', systemd: '`/var/log/apigw`', about: "nginx's logs." },
   APIGW_NGINX: { docker: '`nginx`', systemd: '`nginx`', about: 'The program that tests the configuration.' },
 };
@@ -142,7 +147,7 @@ are relative to the clone.
 |---|---|---|---|
 ${rows(Object.entries(localSettings), (name, { default: value, allowed, about }) => [name, value, allowed, about])}
 
-The gateway is started again when it dies, after 1 s and then up to 10 s; meanwhile nginx answers 503. \`npm run reload\` and \`npm run apigw\` take
+The gateway is started again when it ends, at once, and after 1 s up to 10 s when it keeps ending; meanwhile nginx answers 503. \`npm run reload\` and \`npm run apigw\` take
 \`APIGW_STATE_DIR\`, which must be the same.
 
 ## The proxy, in its container or as a service

@@ -110,6 +110,7 @@ async function start(
     onConfirmed: (at) => {
       confirmedAt = at;
       directory.confirm(at);
+      decisionCache.followClock();
     },
     onLost: (cause) => {
       decisionCache.suspend();
@@ -223,7 +224,7 @@ async function start(
     usage.note(at, client, key);
     if (key) recordFirstUse(at, key);
   });
-  const limited = limitDecisions(authenticate, createRateLimiter(), (error) => {
+  const limited = limitDecisions(authenticate, createRateLimiter(monotonicNow), (error) => {
     log.error({ err: error }, 'a limit could not be evaluated, and nobody was limited by it');
   });
   const counted = countDecisions(limited, counts.decisions);

@@ -134,13 +134,15 @@ export function readLocalSettings(env: Environment, root: string, isRoot: boolea
     appUpstream: env['APIGW_APP_UPSTREAM'] || undefined,
     cacheDir: env['APIGW_CACHE_DIR'] || undefined,
     gatewayEnv: given,
-    runParent: isRoot ? '/run' : shortEnough(stateDir) ? stateDir : tmpdir(),
+    runParent: isRoot ? '/run' : isFitForSockets(stateDir) ? stateDir : tmpdir(),
     nginx: env['APIGW_NGINX'] || 'nginx',
     stagingEnv: Object.fromEntries(Object.entries(env).filter(([name]) => forStaging.includes(name))),
   };
 }
 
-/** Whether a socket in a folder of it has a path that fits: 107 bytes (unix(7)). */
-function shortEnough(directory: string): boolean {
-  return Buffer.byteLength(join(directory, 'apigw-XXXXXX', 'management.sock')) <= 107;
+/** Whether a socket in a folder of it has a path that fits: 107 bytes (unix(7)), and nginx/stage.sh takes it. */
+function isFitForSockets(directory: string): boolean {
+  return (
+    !/[\s;{}"'$\\#*?]/.test(directory) && Buffer.byteLength(join(directory, 'apigw-XXXXXX', 'management.sock')) <= 107
+  );
 }
