@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command, CommanderError, Option } from 'commander';
+import { StoreUnavailable } from '../clients/client-store.ts';
 import { ConfigError } from '../config.ts';
 import { CliError, exitCodes, type ExitCode } from './exit-codes.ts';
 
@@ -72,6 +73,7 @@ function say(message: string): void {
 function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof CliError) return error.exitCode;
   if (error instanceof ConfigError) return exitCodes.settings;
+  if (error instanceof StoreUnavailable) return exitCodes.unavailable;
   return exitCodes.failed;
 }
 
