@@ -3,7 +3,7 @@ import { copyFile, link, open, rename, rm } from 'node:fs/promises';
 import { firstClient } from '../clients/client-store.ts';
 import { withoutStatement } from './client-store.ts';
 import { latestVersion } from './migrations.ts';
-import { isOurs, openStore } from './open-store.ts';
+import { expectUndamaged, isOurs, openStore } from './open-store.ts';
 import { openSqlite } from './sqlite.ts';
 
 /**
@@ -24,13 +24,14 @@ export async function backUp(file: string, to: string): Promise<void> {
 /**
  * The version of the schema, and the one that this program brings a database to. Changes nothing.
  *
- * @throws {Error} when it is no database of this program
+ * @throws {Error} when it is damaged, or no database of this program
  */
 export async function inspectDatabase(file: string): Promise<{ readonly version: number; readonly latest: number }> {
   const database = await openSqlite(file);
   try {
     if (!(await database.read.schema.hasTable('schema_version')))
       throw new Error(`${file} is not a database of this program.`);
+    await expectUndamaged(database, file);
     const row = await database.read<{ version: number }>('schema_version').first('version');
     return { version: row?.version ?? 0, latest: latestVersion };
   } finally {

@@ -155,8 +155,8 @@ function connect(file: string, connections: number, pragmas: readonly string[]):
     client: 'sqlite3',
     connection: { filename: file },
     useNullAsDefault: true,
-    // nginx gives up after 4 s
-    acquireConnectionTimeout: 3_000,
+    // with the wait for a lock less than 4 s, after which nginx gives up: what it has answered by 503 is not done later
+    acquireConnectionTimeout: 1_500,
     pool: {
       min: 1,
       max: connections,
