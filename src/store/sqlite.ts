@@ -34,7 +34,7 @@ export class FileGone extends Error {
 }
 
 /** Milliseconds that a statement waits for a lock another process holds. */
-const busyTimeout = 2_000;
+const busyTimeout = 1_500;
 
 /** Milliseconds for which lookups believe that the file is still there. Well below the bound for changes by others. */
 const fileTrust = 100;
@@ -156,7 +156,7 @@ function connect(file: string, connections: number, pragmas: readonly string[]):
     connection: { filename: file },
     useNullAsDefault: true,
     // with the wait for a lock less than 4 s, after which nginx gives up: what it has answered by 503 is not done later
-    acquireConnectionTimeout: 1_500,
+    acquireConnectionTimeout: 2_000,
     pool: {
       min: 1,
       max: connections,
