@@ -280,6 +280,7 @@ suite('the database', { concurrency: true }, () => {
         t.diagnostic(`${what}: changes go on ${(await untilItGoesOn()).toFixed(0)} ms after it is back`);
         await expectNormal(prober, `after: ${what}`);
       }
+      await until('it is said that it is over', () => stack.output().includes('the database answers again'));
       await prober.stop();
       t.diagnostic(prober.table());
     });
