@@ -246,7 +246,6 @@ for (const workers of form === 'workers' ? [2] : [1, 2]) {
         );
         assert.ok(last - replacedAt < 6_000);
         assert.match(stack.output(), /does not answer; API clients are remembered for 5 s at most/);
-        other = await startGateway(makeTempDir(), { DATABASE_URL: databaseUrl() });
       },
     );
     const backupFile = () => join(stack.stateDir, 'backup.db');

@@ -105,10 +105,14 @@ export function spawnGateway(
 
 export async function startGateway(dir?: string, env?: Record<string, string>, name?: string): Promise<GatewayProcess> {
   const gateway = spawnGateway(dir, env, name);
-  await until('the gateway is ready', () => {
-    if (gateway.child.exitCode !== null) throw new Error(`the gateway ended: ${gateway.output()}`);
-    return gateway.output().includes('"msg":"ready"');
-  });
+  await until(
+    'the gateway is ready',
+    () => {
+      if (gateway.child.exitCode !== null) throw new Error(`the gateway ended: ${gateway.output()}`);
+      return gateway.output().includes('"msg":"ready"');
+    },
+    30_000,
+  );
   return gateway;
 }
 
