@@ -60,7 +60,7 @@ function useConstantly(stack: TestStack, credentials: readonly { readonly id: nu
     all,
     sent: () => sent,
     allAreGranted: () =>
-      until('all are in use', () => all.every(({ lastGranted }) => lastGranted.every((at) => at > 0)), 20_000),
+      until('all are in use', () => all.every(({ lastGranted }) => lastGranted.every((at) => at > 0)), 60_000),
     async stop(): Promise<void> {
       isOver = true;
       await Promise.all(running);
@@ -160,6 +160,7 @@ for (const workers of form === 'workers' ? [2] : [1, 2]) {
         keyIds.set(id, (json as unknown as { id: number }[])[0]?.id ?? 0);
       }
       const load = useConstantly(stack, [...clients, ...tokens]);
+      t.after(() => load.stop());
       await load.allAreGranted();
       const startedAt = performance.now();
 
@@ -212,6 +213,7 @@ for (const workers of form === 'workers' ? [2] : [1, 2]) {
       async (t) => {
         const clients = await makeClients(stack, stack.adminKey, 3_000, 2);
         const load = useConstantly(stack, clients);
+        t.after(() => load.stop());
         await load.allAreGranted();
         const file = join(stack.stateDir, 'apigw.db');
         await stopGateway(other);
