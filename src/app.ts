@@ -26,7 +26,7 @@ import { aggregate, createCounts, createGatewayMetrics, createMetrics, write } f
 import { fetchDocument } from './oidc/fetch-document.ts';
 import { createIssuers } from './oidc/issuers.ts';
 import { followChanges } from './store/change-feed.ts';
-import { keepCopyBeforeUpgrade, openStore } from './store/open-store.ts';
+import { expectUndamaged, keepCopyBeforeUpgrade, openStore } from './store/open-store.ts';
 import type { Tracing } from './tracing.ts';
 import { readVersion } from './version.ts';
 import type { Peers } from './workers/peers.ts';
@@ -79,6 +79,7 @@ async function start(
   await keepCopyBeforeUpgrade(config.databaseFile);
   const { database, store } = await openStore(config.databaseFile, counts.store);
   opened.push(() => database.close());
+  await expectUndamaged(database, config.databaseFile);
   const directory = createClientDirectory({ store, monotonicNow, counts: counts.clients });
   const decisionCache = createDecisionCache({
     directory: voucherDirectory(config.decisionListen),

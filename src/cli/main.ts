@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command, CommanderError, Option } from 'commander';
+import { StoreUnavailable } from '../clients/client-store.ts';
 import { ConfigError } from '../config.ts';
 import { CliError, exitCodes, type ExitCode } from './exit-codes.ts';
 import { ImportError } from './import/import-error.ts';
@@ -74,6 +75,7 @@ function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof CliError) return error.exitCode;
   if (error instanceof ConfigError) return exitCodes.settings;
   if (error instanceof ImportError) return exitCodes.usage;
+  if (error instanceof StoreUnavailable) return exitCodes.unavailable;
   return exitCodes.failed;
 }
 

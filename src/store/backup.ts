@@ -4,7 +4,7 @@ import type { Actor, AuditEvent } from '../clients/api-client.ts';
 import { firstClient } from '../clients/client-store.ts';
 import { withoutStatement } from './client-store.ts';
 import { latestVersion } from './migrations.ts';
-import { isOurs, openStore } from './open-store.ts';
+import { expectUndamaged, isOurs, openStore } from './open-store.ts';
 import { openSqlite } from './sqlite.ts';
 
 /**
@@ -25,13 +25,14 @@ export async function backUp(file: string, to: string): Promise<void> {
 /**
  * The version of the schema, and the one that this program brings a database to. Changes nothing.
  *
- * @throws {Error} when it is no database of this program
+ * @throws {Error} when it is damaged, or no database of this program
  */
 export async function inspectDatabase(file: string): Promise<{ readonly version: number; readonly latest: number }> {
   const database = await openSqlite(file);
   try {
     if (!(await database.read.schema.hasTable('schema_version')))
       throw new Error(`${file} is not a database of this program.`);
+    await expectUndamaged(database, file);
     const row = await database.read<{ version: number }>('schema_version').first('version');
     return { version: row?.version ?? 0, latest: latestVersion };
   } finally {

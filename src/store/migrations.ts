@@ -111,6 +111,8 @@ export const latestVersion = migrations.length;
  * @throws {Error} when a newer program has been at this database
  */
 export async function migrate(database: Knex): Promise<void> {
+  // which needs no lock: who only reads need not wait for who writes
+  if ((await versionOf(database)) === latestVersion) return;
   await database.raw('create table if not exists schema_version (version integer not null)');
   await database.transaction(async (transaction) => {
     // the first statement writes, and so takes the lock before anything has been read
@@ -129,4 +131,11 @@ export async function migrate(database: Knex): Promise<void> {
     for (const apply of migrations.slice(version)) await apply(transaction.schema, transaction);
     if (version < migrations.length) await transaction('schema_version').update({ version: migrations.length });
   });
+}
+
+/** Undefined when it has none. */
+async function versionOf(database: Knex): Promise<number | undefined> {
+  if (!(await database.schema.hasTable('schema_version'))) return undefined;
+  const row = await database<{ version: number }>('schema_version').first('version');
+  return row?.version;
 }

@@ -2,12 +2,12 @@ import { chmodSync, existsSync, renameSync } from 'node:fs';
 import type { ClientStore } from '../clients/client-store.ts';
 import { createClientStore, withoutStatement, type StoreDurations } from './client-store.ts';
 import { latestVersion, migrate } from './migrations.ts';
-import { openSqlite, type Database } from './sqlite.ts';
+import { openingError, openSqlite, remedyOf, wayBack, type Database } from './sqlite.ts';
 
 /**
  * Opens the database, making it when it does not exist, and brings its schema up to date.
  *
- * @throws {Error} naming the database, when it cannot be opened or used
+ * @throws {Error} naming the database, when it cannot be opened or used; StoreUnavailable when it may be later
  */
 export async function openStore(
   file: string,
@@ -18,9 +18,24 @@ export async function openStore(
     await migrate(database.write);
   } catch (error) {
     await database.close();
-    throw new Error(`The database ${file} cannot be used. ${withoutStatement(error as Error)}`, { cause: error });
+    const why = withoutStatement(error as Error) + remedyOf(error);
+    throw openingError(`The database ${file} cannot be used. ${why}`, error);
   }
   return { database, store: createClientStore(database, durations) };
+}
+
+/**
+ * Looks at every page once. Without this a damaged one is found by whoever happens to need it, perhaps weeks later, when no
+ * good backup is left.
+ *
+ * @throws {Error} naming the database, what is damaged, and the way back
+ */
+export async function expectUndamaged({ read }: Database, file: string): Promise<void> {
+  const damage = await read.raw<{ quick_check: string }[]>('pragma quick_check(1)').then(
+    ([first]) => first?.quick_check ?? 'no answer',
+    (error: unknown) => withoutStatement(error as Error),
+  );
+  if (damage !== 'ok') throw new Error(`The database ${file} is damaged: ${damage.replaceAll('\n', ' ')}. ${wayBack}`);
 }
 
 /**
