@@ -66,6 +66,8 @@ BEGIN {
   say["error page"] = "error_page %1 leads to %2, which goes to an application: a request that was refused would arrive there." \
     " Remove it: snippets/gateway.conf has the pages. For other statuses lead it to a file, or to a location that asks."
 
+  say["ours"] = "\"%1\" gives %2 another value, which snippets/*.conf rely on to know who is granted what. Choose another name."
+
   # settings that do not count, show secrets, or make names ambiguous
   say["ssl"] = "%1 may silently not count here: nginx takes that of the first server of the port for all of them. Move it to" \
     " ssl/ssl.conf, at http level."
@@ -236,9 +238,8 @@ function to_regex(pattern,    i, c, regex) {
     c = substr(pattern, i, 1)
     if (c == "*") regex = regex "[^/]*"
     else if (c == "?") regex = regex "[^/]"
-    else if (c == "[" && match(substr(pattern, i), /^\[[^\]]+\]/)) {
-      regex = regex substr(pattern, i, RLENGTH)
-      sub(/\[![^!]*$/, "[^" substr(pattern, i + 2, RLENGTH - 2), regex)
+    else if (c == "[" && match(substr(pattern, i), /^[[][^]]+[]]/)) {
+      regex = regex (substr(pattern, i + 1, 1) == "!" ? "[^" substr(pattern, i + 2, RLENGTH - 2) : substr(pattern, i, RLENGTH))
       i += RLENGTH - 1
     } else if (c ~ /[A-Za-z0-9_\/-]/) regex = regex c
     else if (c == "^" || c == "\\") regex = regex "\\" c
@@ -377,6 +378,7 @@ function fill(text, mark, words,    at, out) {
 }
 
 function tell(text) {
+  gsub(/[[:cntrl:]]/, " ", text)
   if (!(text in told)) print text
   told[text] = 1
 }
@@ -418,6 +420,7 @@ function is_http(x) {
 # names, variables, questions: what rules about one block must know of all
 function learn(    x, i, n, p, t, header, list, names) {
   for (n = 1; n <= nodes; n++) {
+    if (is_snippet(n) && defined_by(n) != "") is_ours[defined_by(n)] = n
     if (file_of[n] !~ /\/snippets\/policy\.conf$/ || word_of[n, 2] != "X-Policy") continue
     list = word_of[n, 3]
     gsub(/=\$[a-z_]*/, "", list)
@@ -431,10 +434,10 @@ function learn(    x, i, n, p, t, header, list, names) {
     }
   }
   for (x = 1; x <= contexts; x++) {
-    if (kind[x] == "map") learn_map(x)
+    if (kind[x] == "map" && !takes_ours(node[x])) learn_map(x)
     for (i = 1; i <= number[x, "set"]; i++) {
       n = item[x, "set", i]
-      learn_value(substr(word_of[n, 2], 2), word_of[n, 3])
+      if (!takes_ours(n)) learn_value(substr(word_of[n, 2], 2), word_of[n, 3])
     }
     if (kind[x] == "server" && server[x] == x && number[x, "server_name"]) {
       t = word_of[item[x, "server_name", 1], 2]
@@ -447,9 +450,28 @@ function learn(    x, i, n, p, t, header, list, names) {
     }
   }
   for (x = 1; x <= contexts; x++) {
-    p[1] = passed_by(x)
-    if (p[1] != "" && question(location_of(x)) != "") is_protected_target[target(item[x, p[1], 1])] = 1
+    t = passed_by(x)
+    if (t == "") continue
+    is_passing[location_of(x)] = 1
+    if (question(location_of(x)) != "") is_protected_target[target(item[x, t, 1])] = 1
   }
+}
+
+function is_snippet(n) {
+  return file_of[n] ~ /\/snippets\/[a-z-]+\.conf$/
+}
+
+# whether a line of somebody else defines a variable of the snippets, and not as they do
+function takes_ours(n,    name) {
+  name = defined_by(n)
+  return name in is_ours && !is_snippet(n) && text_of(n) != text_of(is_ours[name])
+}
+
+# the variable that a line defines
+function defined_by(n) {
+  if (word_of[n, 1] ~ /^(set|auth_request_set|js_set|perl_set)$/) return word_of[n, 2]
+  if (is_block[n] && word_of[n, 1] ~ /^(map|geo|split_clients)$/) return word_of[n, count[n]]
+  return ""
 }
 
 function learn_map(x,    n, i, name) {
@@ -483,6 +505,7 @@ function check_settings(x,    i, n, name) {
     else if ((name == "geo" || name == "split_clients") && is_setting[word_of[n, count[n]]])
       refuse(n, word_of[n, count[n]] " may only depend on $server_name.")
     else if (name == "proxy_cache_path" && file_of[n] ~ /\/runtime\/http\.conf$/) has_cache = 1
+    else if (takes_ours(n)) report("ours", n, text_of(n), defined_by(n))
   }
   if (kind[x] == "map" && is_setting[word_of[node[x], 3]] && word_of[node[x], 2] == "$server_name") check_map(x)
 }
@@ -550,19 +573,24 @@ function check_files(x,    y, n) {
   report("files", node[x], kind[x] == "server" ? "this server" : name_of(x), text_of(n))
 }
 
-function check_question(x, q,    t, n, i, bad) {
+function check_question(x, q,    t, n, i, by, bad) {
+  by = item[counting(x, "auth_request"), "auth_request", 1]
   t = find(server[x], q)
   if (!t || sign[t] != "=") {
-    report("no question", item[counting(x, "auth_request"), "auth_request", 1], q)
+    report("no question", by, q)
     return
   }
   if (is_checked[t]) return
   is_checked[t] = 1
-  n = node[t]
-  if (number[t, "return"] || word_of[item[t, "proxy_pass", 1], 2] != "http://gateway/decision")
-    report("elsewhere", number[t, "return"] ? item[t, "return", 1] : number[t, "proxy_pass"] ? item[t, "proxy_pass", 1] : n, name_of(t))
+  # of a location of ours it is the auth_request that is wrong
+  n = is_snippet(node[t]) ? by : node[t]
+  i = number[t, "return"] ? item[t, "return", 1] : item[t, "proxy_pass", 1]
+  if (word_of[i, 1] == "return" || word_of[i, 2] != "http://gateway/decision") {
+    report("elsewhere", i && n != by ? i : n, name_of(t))
+    return
+  }
   if (!counting(t, "internal")) report("not internal", n, name_of(t))
-  check_caches(t)
+  check_caches(t, n)
   if (flag(t, "proxy_pass_request_headers") != "off") report("client headers", n, name_of(t))
   for (i = 1; i <= number[t, "proxy_set_header"]; i++) {
     n = item[t, "proxy_set_header", i]
@@ -572,14 +600,13 @@ function check_question(x, q,    t, n, i, bad) {
   }
 }
 
-function check_caches(t,    i, y, n) {
-  if (value(t, "proxy_cache") !~ /^(off|\$decision_cache)?$/) {
-    y = counting(t, "proxy_cache")
-    report("cached", y == t ? item[y, "proxy_cache", 1] : node[t], name_of(t), "\"" text_of(item[y, "proxy_cache", 1]) "\"")
-  }
-  if (value(t, "proxy_store") !~ /^(off)?$/) {
-    y = counting(t, "proxy_store")
-    report("cached", y == t ? item[y, "proxy_store", 1] : node[t], name_of(t), "\"" text_of(item[y, "proxy_store", 1]) "\"")
+function check_caches(t, here,    i, y, n, names, name) {
+  names = split("proxy_cache proxy_store", name, " ")
+  for (i = 1; i <= names; i++) {
+    if (value(t, name[i]) ~ /^(off|\$decision_cache)?$/) continue
+    y = counting(t, name[i])
+    n = item[y, name[i], 1]
+    report("cached", y == t ? n : here, name_of(t), "\"" text_of(n) "\"")
   }
   for (i = 1; i <= number[t, "proxy_cache_valid"]; i++) {
     n = item[t, "proxy_cache_valid", i]
@@ -590,24 +617,20 @@ function check_caches(t,    i, y, n) {
 # A refusal, 401, 403 or 500, must not end at an application; for the rest the question is asked again where one is asked.
 function check_error_pages(x,    y, i, j, n, uri, t, is_refusal) {
   y = counting(x, "error_page")
-  if (!y) return
+  if (!y || (server[x], y) in has_pages) return
+  has_pages[server[x], y] = 1
   for (i = 1; i <= number[y, "error_page"]; i++) {
     n = item[y, "error_page", i]
     uri = word_of[n, count[n]]
     if (uri !~ /^[@\/]/) continue
     sub(/[$?].*/, "", uri)
     t = find(server[x], uri)
-    if (!t || answers_question[t] || !is_passing(t)) continue
+    if (!t || answers_question[t] || !(t in is_passing)) continue
     is_refusal = 0
     for (j = 2; j < count[n]; j++) if (word_of[n, j] ~ /^(401|403|500)$/) is_refusal = 1
     if (is_refusal || question(t) == "" && !(sign[t] == "=" && is_exempt(t)))
       report("error page", n, word_of[n, count[n]], name_of(t))
   }
-}
-
-function is_passing(t,    y) {
-  for (y = t; y <= contexts; y++) if (location_of(y) == t && passed_by(y) != "") return 1
-  return 0
 }
 
 # --- Rules: what goes to an application ---------------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ export function setUp({ forTests = false } = {}) {
   installPrograms([
     'nginx',
     'openssl',
-    ...(forTests ? ['curl', 'shellcheck', 'wrk', 'h2load', 'chromium', 'promtool'] : []),
+    ...(forTests ? ['curl', 'shellcheck', 'wrk', 'h2load', 'chromium', 'promtool', 'gawk', 'busybox'] : []),
   ]);
   build();
 }
