@@ -19,6 +19,7 @@
 #   APIGW_WORKER_USER   nginx's workers, when root starts it                    (the first of nginx, www-data, nobody)
 #   APIGW_RESOLVER      a DNS server, asked for the application's name again and again          (none: once at start)
 #   APIGW_NGINX         the nginx program                                                       (nginx)
+#   APIGW_STRICT        true: check.sh refuses what it warns of; or false                       (false)
 set -eu
 umask 022
 

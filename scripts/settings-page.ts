@@ -48,6 +48,11 @@ export const proxySettings: Readonly<Record<string, ProxySetting>> = {
     about:
       "For nginx's [decision cache](nginx.md#cache-decisions) alone, if a server has one; must be on a tmpfs, and is emptied at every start. Without a tmpfs there it is a directory in `/dev/shm`.",
   },
+  APIGW_STRICT: {
+    docker: '`false`',
+    systemd: '`false`',
+    about: '`true`: what the [check of the configuration](nginx.md#the-check) warns of refuses a start or a reload.',
+  },
   APIGW_WORKER_USER: {
     docker: 'the first of nginx, www-data, nobody',
     systemd: '`apigw-proxy`',

@@ -84,6 +84,8 @@ function installPackages() {
   writeFileSync(stamp, wanted);
 }
 
+const testPrograms = ['curl', 'shellcheck', 'wrk', 'h2load', 'chromium', 'promtool', 'faketime', 'gawk', 'busybox'];
+
 /** @type {Readonly<Record<string, string>>} */
 const packageOf = { h2load: 'nghttp2-client', promtool: 'prometheus' };
 
@@ -120,7 +122,7 @@ export function setUp({ forTests = false } = {}) {
   installPrograms([
     'nginx',
     'openssl',
-    ...(forTests ? ['curl', 'shellcheck', 'wrk', 'h2load', 'chromium', 'promtool', 'faketime'] : []),
+    ...(forTests ? testPrograms : []),
   ]);
   build();
 }

@@ -69,10 +69,15 @@ export const localSettings = {
     allowed: 'an absolute path on a tmpfs',
     about: "For nginx's [decision cache](nginx.md#cache-decisions) alone, if a server has one; emptied at every start.",
   },
+  APIGW_STRICT: {
+    default: '`false`',
+    allowed: 'true or false',
+    about: '`true`: what the [check of the configuration](nginx.md#the-check) warns of refuses a start or a reload.',
+  },
 };
 
-/** Those of them that nginx/stage.sh alone understands, and checks. */
-const forStaging = ['APIGW_HOSTNAME', 'APIGW_PUBLIC_HTTPS_PORT'];
+/** Those of them that nginx/stage.sh and check.sh alone understand, and check. */
+const forStaging = ['APIGW_HOSTNAME', 'APIGW_PUBLIC_HTTPS_PORT', 'APIGW_STRICT'];
 
 /** The gateway's settings that may be given to `npm run up`; its addresses are decided here. */
 const passedOn = [
@@ -124,6 +129,10 @@ export function readLocalSettings(env: Environment, root: string, isRoot: boolea
   const httpPort = readPort('APIGW_HTTP_PORT', isRoot ? 80 : 8080);
   if (httpsPort === httpPort)
     problems.push(`APIGW_HTTPS_PORT and APIGW_HTTP_PORT are both ${httpPort}; they must differ.`);
+  if (!['', 'true', 'false', undefined].includes(env['APIGW_STRICT']))
+    problems.push(
+      `APIGW_STRICT is ${JSON.stringify(env['APIGW_STRICT'])}, which is not allowed; allowed: true or false.`,
+    );
 
   if (problems.length > 0) throw new ConfigError(problems);
   return {
