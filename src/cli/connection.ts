@@ -16,7 +16,7 @@ export interface GlobalOptions {
   readonly server?: string;
   readonly keyFile?: string;
   readonly caFile?: string;
-  /** False with --insecure. */
+  /** True with --insecure. */
   readonly insecure?: boolean;
 }
 

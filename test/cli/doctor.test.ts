@@ -92,7 +92,10 @@ const holes: Readonly<Record<string, Hole>> = {
     found: ['management without admin', /no credential/],
   },
   'OPTIONS for everybody': {
-    edit: inLocation(`if ($request_method = OPTIONS) { proxy_pass http://application; }`),
+    edit: (server) =>
+      inLocation('error_page 418 = @open; if ($request_method = OPTIONS) { return 418; }')(
+        withLocation(`location @open ${open}`)(server),
+      ),
     found: ['methods', /OPTIONS \//],
   },
   'WebSockets for everybody': {
@@ -103,7 +106,7 @@ const holes: Readonly<Record<string, Hole>> = {
   },
   'uploads that are read before anybody is asked': {
     edit: withLocation(`location = /apigw-doctor ${open}`),
-    found: ['large bodies', /1 GB announced/],
+    found: ['large bodies', /500 KB announced/],
   },
   'a key in the query string': {
     edit: replacing('$credential', '$credential_or_query'),
@@ -180,7 +183,7 @@ function flatten(text: string): string {
   );
 }
 
-suite('apigw doctor, from outside', () => {
+suite('apigw doctor, from outside', { concurrency: 3 }, () => {
   const names = [...Object.keys(holes), ...Object.keys(clearHoles)];
   let stack: TestStack;
   let ports: number[];
@@ -200,7 +203,8 @@ suite('apigw doctor, from outside', () => {
     const clear = Object.entries(clearHoles).map(
       ([name, { location }]) => `server { listen ${portOf(name)}; ${location} }`,
     );
-    const query = 'map $arg_api_key $credential_or_query {\n  default "apk $arg_api_key";\n  "" $credential;\n}\n';
+    const query =
+      'map $request_uri $credential_or_query {\n  default $credential;\n  "~[?&]api_key=(?<asked>[^&]+)" "apk $asked";\n}\n';
     mkdirSync(ssl, { recursive: true });
     writeFileSync(join(ssl, 'ended.crt'), ended.certificate);
     writeFileSync(join(ssl, 'ended.key'), ended.key);
@@ -226,7 +230,6 @@ suite('apigw doctor, from outside', () => {
     assert.match(ran.stdout, /^certificate +warning +trust: clients do not trust it/m);
     assert.match(ran.stdout, /^plain HTTP +ok +\d+ tried/m);
     assert.doesNotMatch(ran.stdout, / wrong /);
-    assert.deepEqual(stack.application.seen, []);
   });
 
   test('passes what is shipped with a key, whose holder it is not taken for', async () => {
@@ -240,7 +243,7 @@ suite('apigw doctor, from outside', () => {
   for (const [name, { found, args = [], hasKey = false }] of Object.entries(holes)) {
     test(`finds ${name}`, async () => {
       const ran = await doctor(ports[names.indexOf(name)] ?? 0, [
-        ...['--output', 'json', ...args],
+        ...['--output', 'json', '--only', found[0], ...args],
         ...(hasKey ? withKey() : []),
       ]);
       const wrong = told(ran);
@@ -256,7 +259,7 @@ suite('apigw doctor, from outside', () => {
   for (const [name, { found }] of Object.entries(clearHoles)) {
     test(`finds ${name}`, async () => {
       const http = `http://localhost:${ports[names.indexOf(name)] ?? 0}`;
-      const ran = await runCli(['doctor', stack.url, '--http', http, '--output', 'json']);
+      const ran = await runCli(['doctor', stack.url, '--http', http, '--output', 'json', '--only', 'plain HTTP']);
       const wrong = told(ran);
       assert.ok(
         wrong.some(({ check, what }) => check === 'plain HTTP' && found.test(what)),

@@ -27,6 +27,7 @@ interface Options {
   readonly path?: readonly string[];
   readonly public?: readonly string[];
   readonly echo?: readonly string[];
+  readonly only?: readonly string[];
   readonly all?: boolean;
 }
 
@@ -43,6 +44,7 @@ export function addDoctor(program: Command): void {
     .addOption(list('--path <path>', 'of the application, and protected: tried like /; may be repeated'))
     .addOption(list('--public <path>', 'of the application, and meant to be open (with a slash at its end: all below)'))
     .addOption(list('--echo <path>', 'where the application answers with the headers it received; with a key'))
+    .addOption(list('--only <check>', 'of the table; may be repeated'))
     .option('--all', 'a row for each attempt')
     .action(async (url: string | undefined, options: Options, command: Command) => {
       const output = outputOf(command);
@@ -63,7 +65,7 @@ function list(flags: string, about: string): Option {
 
 async function examineFromOutside(
   text: string,
-  { http, path = [], public: open = [], echo = [], all = false }: Options,
+  { http, path = [], public: open = [], echo = [], only = [], all = false }: Options,
   command: Command,
   output: Output,
 ): Promise<ExitCode> {
@@ -78,12 +80,13 @@ async function examineFromOutside(
     http: http === undefined ? undefined : toUrl(http, 'http:'),
     paths: { protected: path, open },
     echoes: echo,
+    only,
     credential:
       key === undefined
         ? undefined
         : { authorization: toAuthorization(key), clientId: parseApiKey(key.replace(/^apk +/i, ''))?.clientId },
     ca: caFile === undefined ? undefined : readText(caFile),
-    isInsecure: options.insecure === false,
+    isInsecure: options.insecure === true,
   });
   if (output.format === 'json') output.json(findings);
   else {

@@ -478,6 +478,7 @@ function bodies(attempt: Make): Attempt[] {
   const chunk = `400\r\n${'x'.repeat(1024)}\r\n`;
   return [
     attempt(check, '1 GB announced', { ...upload, lines: [length, 'Expect: 100-continue'] }),
+    attempt(check, '500 KB announced', { ...upload, lines: ['Content-Length: 512000', 'Expect: 100-continue'] }),
     attempt(check, '1 GB begun', { ...upload, lines: [length], body: 'x'.repeat(4096) }),
     attempt(check, 'chunks without end', { ...upload, lines: ['Transfer-Encoding: chunked'], body: chunk.repeat(4) }),
     attempt(check, '1 GB for the management API', {

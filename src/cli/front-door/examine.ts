@@ -6,9 +6,9 @@ import { examineHttp2 } from './http2.ts';
 import { examinePlainHttp } from './plain-http.ts';
 import { requestBytes, send, targetOf, type Target } from './raw.ts';
 import { identityHeaders } from './spellings.ts';
-import { examineCertificate, examineTls, shakeHands, type Handshake } from './tls.ts';
+import { examineCertificate, examineTls, shakeHands, tlsChecks, type Handshake } from './tls.ts';
 import { judge, remedies, type Finding } from './verdict.ts';
-import { examineWithKey, withoutKey, type Credential } from './with-key.ts';
+import { examineWithKey, keyChecks, withoutKey, type Credential } from './with-key.ts';
 
 export interface FrontDoor {
   readonly url: URL;
@@ -17,6 +17,8 @@ export interface FrontDoor {
   readonly paths: Paths;
   /** Where the application answers with what it received. */
   readonly echoes: readonly string[];
+  /** Checks to be made; all when it is empty. */
+  readonly only: readonly string[];
   readonly credential: Omit<Credential, 'trust'> | undefined;
   /** Authorities to trust beside those that Node knows. */
   readonly ca: string | undefined;
@@ -36,20 +38,26 @@ export async function examineFrontDoor(door: FrontDoor): Promise<Finding[]> {
   if (handshake instanceof Error)
     throw new CliError(`${url.origin} does not answer: ${handshake.message}`, exitCodes.unavailable, handshake);
   setMaxListeners(0);
-  const open = await inTurns(openAttempts(target, paths), async (attempt): Promise<Finding> => {
+  const wants = (...checks: string[]) => door.only.length === 0 || checks.some((check) => door.only.includes(check));
+  const attempts = openAttempts(target, paths).filter(({ check }) => wants(check));
+  const open = await inTurns(attempts, async (attempt): Promise<Finding> => {
     const { check, what, bytes, expect, options } = attempt;
     return { check, what, ...judge(await send(target, bytes, options), expect, options?.isHead) };
   });
-  return [
-    ...open,
-    ...(await inTurns(paths.open, (path) => examineOpenPath(target, path))),
-    ...(handshake.speaksHttp2 ? await examineHttp2(target, paths) : [noHttp2]),
-    ...(await examineCredential(target, door, handshake, trust)),
-    ...(await examinePlainHttp(url, http, paths)),
-    ...(await examineTls(target)),
-    ...examineCertificate(url, handshake),
-    ...(await examineHsts(target, door, handshake)),
+  const further: readonly (readonly [checks: readonly string[], examine: () => Promise<Finding[]> | Finding[]])[] = [
+    [['public paths'], () => inTurns(paths.open, (path) => examineOpenPath(target, path))],
+    [['HTTP/2'], () => (handshake.speaksHttp2 ? examineHttp2(target, paths) : [noHttp2])],
+    [keyChecks, () => examineCredential(target, door, handshake, trust)],
+    [['plain HTTP'], () => examinePlainHttp(url, http, paths)],
+    [tlsChecks, () => examineTls(target)],
+    [['certificate'], () => examineCertificate(url, handshake)],
+    [['HSTS'], () => examineHsts(target, door, handshake)],
   ];
+  const rest: Finding[] = [];
+  for (const [checks, examine] of further) if (wants(...checks)) rest.push(...(await examine()));
+  const found = [...open, ...rest].filter(({ check }) => wants(check));
+  if (found.length > 0) return found;
+  throw new CliError(`--only ${JSON.stringify(door.only.join(', '))} is no check of the table.`, exitCodes.usage);
 }
 
 const noHttp2: Finding = { check: 'HTTP/2', what: '', result: 'ok', seen: 'is not spoken here' };

@@ -15,6 +15,8 @@ const warnBefore = 30;
 const day = 24 * 3_600_000;
 const patience = 4_000;
 
+export const tlsChecks = ['TLS 1.0 and 1.1', 'TLS 1.2', 'TLS 1.3', 'weak ciphers'];
+
 export interface Handshake {
   readonly certificate: PeerCertificate;
   /** Why a client would not trust it; empty when it would. */

@@ -126,8 +126,9 @@ function judgeForeign({ status, headers, body }: Answer, expect: Expectation): V
     return { result: 'ok', seen: 'health' };
   const seen = status === 0 ? 'an answer without a status' : String(status);
   if (status >= 400) {
-    // a server of the gateway has its own pages for these, so with a request id it is the application's
-    const isParser = parserStatuses.includes(status) && headers['x-request-id'] === undefined;
+    // what has a request id and is no page of nginx has come through it, from the application
+    const isBare = headers['x-request-id'] === undefined || /<center>nginx\b/.test(body);
+    const isParser = parserStatuses.includes(status) && isBare;
     if (expect === 'malformed' && isParser) return { result: 'ok', seen: `${seen} of the HTTP parser` };
     return { result: 'wrong', seen: `${seen}, but no refusal of the gateway`, remedy: remedies.elsewhere };
   }

@@ -13,6 +13,13 @@ export interface Credential {
 }
 
 const identity = 'identity headers, received';
+export const keyChecks = [
+  identity,
+  'the key, received',
+  'addresses and hosts, received',
+  'after a good key',
+  'management with a key',
+];
 const apiClients = '/v1/management/api-clients';
 
 /** What needs a credential, for every check that is named here the reason why it could not be made. */
