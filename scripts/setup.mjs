@@ -119,11 +119,7 @@ function build() {
 export function setUp({ forTests = false } = {}) {
   requireNode();
   installPackages();
-  installPrograms([
-    'nginx',
-    'openssl',
-    ...(forTests ? testPrograms : []),
-  ]);
+  installPrograms(['nginx', 'openssl', ...(forTests ? testPrograms : [])]);
   build();
 }
 

@@ -71,6 +71,7 @@ export function createRateLimiter(monotonicNow: () => number): LimitRate {
     return { name, requests, seconds, isExceeded, remaining: Math.max(0, requests - used), reset };
   }
 
+  // eslint-disable-next-line @typescript-eslint/require-await -- so that a fault is a rejection
   return async (granted) => {
     const limits: ReturnType<typeof apply>[] = [];
     for (const limit of granted.limits ?? []) {

@@ -16,7 +16,7 @@ export interface GlobalOptions {
   readonly server?: string;
   readonly keyFile?: string;
   readonly caFile?: string;
-  /** False with --insecure. */
+  /** True with --insecure. */
   readonly insecure?: boolean;
 }
 
@@ -95,7 +95,7 @@ function toTarget(server: string, options: GlobalOptions): Target {
   const isLoopback = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(url.hostname);
   if (url.protocol === 'http:' && !isLoopback)
     throw new CliError('A key is not sent over plain HTTP to another machine. Use https://.', exitCodes.usage);
-  const caFile = options.caFile ?? env['APIGW_CA_FILE'];
+  const caFile = caFileOf(options);
   return {
     name: url.origin,
     isTls: url.protocol === 'https:',
@@ -109,10 +109,20 @@ function toTarget(server: string, options: GlobalOptions): Target {
   };
 }
 
-function readKey({ keyFile = env['APIGW_KEY_FILE'] }: GlobalOptions): string {
+export function caFileOf({ caFile }: GlobalOptions): string | undefined {
+  return caFile ?? env['APIGW_CA_FILE'];
+}
+
+/** Never from the command line, which every user of the machine can read. */
+export function readKeyIfAny({ keyFile = env['APIGW_KEY_FILE'] }: GlobalOptions): string | undefined {
   const key = keyFile ? readText(keyFile) : env['APIGW_KEY'];
   const text = key?.trim() ?? '';
-  if (text !== '') return text;
+  return text === '' ? undefined : text;
+}
+
+function readKey(options: GlobalOptions): string {
+  const key = readKeyIfAny(options);
+  if (key !== undefined) return key;
   throw new CliError(
     'A server needs the key of an administrator: in the file that --key-file or APIGW_KEY_FILE names, or in APIGW_KEY.',
     exitCodes.usage,

@@ -393,22 +393,7 @@ suite('the command line', () => {
     assert.match(broken.stdout, /nginx +wrong +.*unknown directive.*default\.conf:\d+/);
   });
 
-  test('doctor passes the shipped front door, and finds a hole that somebody has made', async () => {
-    const sound = await runCli(['doctor', stack.url, '--http', `http://localhost:${stack.httpPort}`]);
-    assert.equal(sound.exitCode, 0, sound.stdout);
-    assert.match(sound.stdout, /^no credential +ok +401 no_credential$/m);
-    assert.match(sound.stdout, /^TLS 1\.3 +ok/m);
-    assert.match(sound.stdout, /^plain HTTP +ok .*redirects to https/m);
-    const open = await startTestStack({
-      edit: (text) => text.replace('location / {   # protected', 'location / {   # protected\n    auth_request off;'),
-    });
-    try {
-      await open.ask('/');
-      const found = await runCli(['doctor', open.url, '--http', `http://localhost:${open.httpPort}`]);
-      assert.match(found.stdout, /^no credential +(?:warning|wrong) /m, found.stdout);
-    } finally {
-      await open.stop();
-    }
+  test('doctor looks at what runs here', async () => {
     const here = await local(['doctor']);
     assert.match(here.stdout, /^gateway +ok /m);
     assert.match(here.stdout, /^bootstrap key +warning /m);

@@ -228,7 +228,7 @@ suite('the same verdict', () => {
     /** What the caller is told, and what the application saw. */
     interface Verdict {
       readonly status: number;
-      readonly reason: unknown;
+      readonly reason: string | undefined;
       readonly challenge: string;
       readonly tokenError: string;
       readonly seen: unknown;
@@ -331,7 +331,7 @@ suite('the same verdict', () => {
           );
           for (const [at, [one, two]] of answers.entries()) {
             assert.deepEqual(two, one, JSON.stringify(batch[at]));
-            const key = `${one.status} ${String(one.reason ?? '')}`.trim();
+            const key = `${one.status} ${one.reason ?? ''}`.trim();
             counts.set(key, (counts.get(key) ?? 0) + 1);
           }
         }),

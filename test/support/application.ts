@@ -22,7 +22,8 @@ export interface Application {
 export async function startApplication(): Promise<Application> {
   const seen: SeenRequest[] = [];
   const server = createServer({ maxHeaderSize: 128 * 1024 }, (request, response) => {
-    void serve(request, response, seen);
+    // a client that breaks off
+    serve(request, response, seen).catch(() => response.destroy());
   });
   const sockets = new WebSocketServer({ server });
   sockets.on('connection', (socket, request) => {
@@ -55,7 +56,10 @@ async function serve(request: IncomingMessage, response: ServerResponse, seen: S
   }
   const record = { ...describe(request), bodyBytes, bodyDigest: digest.digest('hex') };
   seen.push(record);
-  const { pathname, searchParams } = new URL(record.url, 'http://application');
+  const { pathname, searchParams } = new URL(
+    URL.canParse(record.url, 'http://application') ? record.url : '/',
+    'http://application',
+  );
   if (pathname === '/events') {
     serveEvents(response);
   } else if (pathname === '/status') {
