@@ -73,7 +73,7 @@ suite('abuse', () => {
     assert.ok(found.attack.perSecond < 500, `${found.attack.perSecond} answers a second`);
   });
 
-  test('a flood of tokens with unknown key ids: the issuer is not asked for each', async (t) => {
+  test('a flood of tokens with unknown key ids: others do not notice', async (t) => {
     const token = await provider.token('ES256');
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const [, payload = ''] = token.split('.');
@@ -117,7 +117,7 @@ suite('abuse', () => {
     const { perSecond, refused } = await flooding;
     t.diagnostic(`of a thousand at once, ${perSecond} a second, ${refused} are refused`);
     // a script that waits for its answers, a hundred at once even, is not
-    await until('the address may ask again', async () => (await stack.ask(path, { localAddress })).status === 401);
+    await until('the address may ask again', async () => (await stack.ask(path)).status === 401);
     const script = async () => {
       for (let call = 0; call < 5; call++)
         assert.equal((await stack.manage('GET', stack.adminKey, '/1', { localAddress: '127.0.0.74' })).status, 200);
