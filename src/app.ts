@@ -9,6 +9,7 @@ import { createPolicyCompiler, type CompilePolicy, type Policy } from './auth/po
 import { firstClient, StoreUnavailable, type ClientStore } from './clients/client-store.ts';
 import { createApiClients, type ApiClients } from './clients/api-clients.ts';
 import { createApiKeys } from './clients/api-keys.ts';
+import { keepRetention } from './clients/audit-retention.ts';
 import { createClientDirectory } from './clients/client-directory.ts';
 import { createDeclarations } from './clients/declarations.ts';
 import { createUsage } from './clients/usage.ts';
@@ -188,6 +189,20 @@ async function start(
     },
   });
   opened.push(usage.close);
+  if (config.auditRetention !== null) {
+    const stopPruning = keepRetention({
+      store,
+      retention: config.auditRetention,
+      now,
+      onPruned: (events) => {
+        log.info({ events }, 'audit events were older than they are kept, and are removed');
+      },
+      onFault: (error) => {
+        log.warn({ err: error }, 'audit events could not be removed; they will be with the next ones');
+      },
+    });
+    opened.push(stopPruning);
+  }
   const domain = {
     store,
     now,
@@ -267,6 +282,7 @@ async function start(
     readMetrics,
     reportDenial,
     traceCall: tracing?.calls,
+    countCall: counts.management.count,
     log,
   });
 

@@ -24,6 +24,8 @@ export interface ClientStore {
   /** Records an event that changed no client. */
   recordEvent(event: AuditEvent): Promise<void>;
   listEvents(query: EventQuery): Promise<StoredEvent[]>;
+  /** Removes events from before that time, so many of the oldest at most. Resolves to how many they were. */
+  pruneEvents(before: number, limit: number): Promise<number>;
   /** Keeps the time of the first use, once. */
   markKeyUsed(keyId: number, at: number): Promise<void>;
   /** Keeps times of last use, unless later ones are kept already. No change: nobody need forget anything. */

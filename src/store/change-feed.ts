@@ -56,6 +56,15 @@ export async function followChanges({
       seen = latest;
       return;
     }
+    const oldest = await read<{ revision: number }>('audit_events')
+      .whereNotNull('revision')
+      .min({ revision: 'revision' });
+    // what changed is not in the audit trail any more: this process has slept for longer than events are kept
+    if ((oldest[0]?.revision ?? Infinity) > seen + 1) {
+      onReset();
+      seen = latest;
+      return;
+    }
     const changed: { client_id: number }[] = await read('audit_events')
       .where('revision', '>', seen)
       .andWhere('revision', '<=', latest)

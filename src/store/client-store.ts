@@ -19,7 +19,7 @@ import {
   type JoinedRow,
   type KeyRow,
 } from './client-rows.ts';
-import { insertEvent, selectEvents, toEvent } from './events.ts';
+import { insertEvent, pruneEvents, selectEvents, toEvent } from './events.ts';
 import { inBatches } from './in-batches.ts';
 import { selectClients } from './select-clients.ts';
 import { isDuplicateApiClientId, type Database } from './sqlite.ts';
@@ -103,6 +103,8 @@ export function createClientStore(
     recordEvent: (event) => ask('change', () => insertEvent(write, event, null)),
 
     listEvents: (query) => ask('read', async () => (await selectEvents(read, query)).map(toEvent)),
+
+    pruneEvents: (before, limit) => ask('change', () => pruneEvents(write, before, limit)),
 
     markKeyUsed: (keyId, at) =>
       ask('change', async () => {

@@ -100,6 +100,19 @@ const migrations: readonly Migration[] = [
         begin select raise(abort, 'audit_events is append-only'); end`,
     );
   },
+  // events are removed by the pruning alone, which says in the same transaction from before when
+  async (schema, transaction) => {
+    await schema.createTable('audit_pruning', (table) => {
+      table.integer('id').primary();
+      table.bigInteger('before').notNullable();
+    });
+    await transaction('audit_pruning').insert({ id: 1, before: 0 });
+    await transaction.raw(
+      `create trigger audit_events_kept before delete on audit_events
+        when old.at >= (select before from audit_pruning where id = 1)
+        begin select raise(abort, 'audit_events is append-only'); end`,
+    );
+  },
 ];
 
 export const latestVersion = migrations.length;

@@ -16,12 +16,17 @@ export interface SeenRequest {
 export interface Application {
   readonly port: number;
   readonly seen: SeenRequest[];
+  /** Requests that have begun and are not answered. */
+  readonly openRequests: () => number;
   readonly close: () => Promise<void>;
 }
 
 export async function startApplication(): Promise<Application> {
   const seen: SeenRequest[] = [];
+  let open = 0;
   const server = createServer({ maxHeaderSize: 128 * 1024 }, (request, response) => {
+    open++;
+    response.once('close', () => open--);
     // a client that breaks off
     serve(request, response, seen).catch(() => response.destroy());
   });
@@ -36,6 +41,7 @@ export async function startApplication(): Promise<Application> {
   return {
     port: (server.address() as { port: number }).port,
     seen,
+    openRequests: () => open,
     close: () =>
       new Promise((resolve) => {
         for (const socket of sockets.clients) socket.terminate();

@@ -37,6 +37,7 @@ suite('the environment', () => {
       workers: 1,
       allowInsecureHttp: false,
       staleKeysLifetime: 3_600_000,
+      auditRetention: null,
       traces: undefined,
       frontDoor: null,
     });
@@ -54,6 +55,7 @@ suite('the environment', () => {
       APIGW_WORKERS: '64',
       OIDC_ALLOW_INSECURE_HTTP: 'True',
       OIDC_STALE_KEYS_LIFETIME: '2h',
+      APIGW_AUDIT_RETENTION: '400d',
       APIGW_FRONT_DOOR: '[::1]:443',
       PATH: '/bin',
     });
@@ -68,6 +70,7 @@ suite('the environment', () => {
       workers: 64,
       allowInsecureHttp: true,
       staleKeysLifetime: 7_200_000,
+      auditRetention: 34_560_000_000,
       traces: undefined,
       frontDoor: { host: '::1', port: 443 },
     });
