@@ -7,7 +7,8 @@
 #   APIGW_PREFIX        nginx -p                                                                (required)
 #   APIGW_CONFIG_DIR    the operator's directory, with nginx/conf.d, nginx/ssl; may be absent   (none)
 #   APIGW_TLS_DIR       where a self-signed certificate is kept                                 ($APIGW_PREFIX/tls)
-#   APIGW_SOCKET_DIR    where the gateway's sockets are                                         (/run/apigw)
+#   APIGW_SOCKET_DIR    where the gateway's sockets are; of several gateways, each one's directory, separated by spaces
+#                                                                                               (/run/apigw)
 #   APIGW_LOG_DIR       where nginx writes its logs                                             ($APIGW_PREFIX/logs)
 #   APIGW_CACHE_DIR     a directory in memory (tmpfs) for nginx's decision cache alone, emptied at every start
 #                                          ($APIGW_PREFIX/decisions if that is in memory, else one in /dev/shm)
@@ -18,6 +19,7 @@
 #   APIGW_WORKER_USER   nginx's workers, when root starts it                    (the first of nginx, www-data, nobody)
 #   APIGW_RESOLVER      a DNS server, asked for the application's name again and again          (none: once at start)
 #   APIGW_NGINX         the nginx program                                                       (nginx)
+#   APIGW_STRICT        true: check.sh refuses what it warns of; or false                       (false)
 set -eu
 umask 022
 
@@ -57,6 +59,10 @@ check_values() {
   check_characters APIGW_RESOLVER "$resolver"
   check_characters APIGW_WORKER_USER "${APIGW_WORKER_USER:-}"
   check_characters APIGW_CACHE_DIR "$cache"
+  set -f
+  # shellcheck disable=SC2086 # a list
+  check_sockets $sockets
+  set +f
   case $cache in '' | /*) ;; *) die "APIGW_CACHE_DIR is \"$cache\"; allowed: an absolute path" ;; esac
   { is_plain "$upstream" && printf '%s' "$upstream" |
     grep -Eqx '[A-Za-z0-9._-]+:[0-9]{1,5}|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}|unix:/[A-Za-z0-9._/-]+'; } ||
@@ -69,6 +75,17 @@ check_names() {
   known=$(sed -n '/^set -eu/q; s/^#   \(APIGW.*\)/\1/p' "$0" | tr -cs 'A-Z_' ' ')
   for name in $(env | sed -n 's/^\(APIGW_[A-Za-z0-9_]*\)=.*/\1/p'); do
     case " $known " in *" $name "*) ;; *) die "$name is not a setting of the proxy; they are:$(printf '%s' " $known" | tr -s ' ')" ;; esac
+  done
+}
+
+# check_sockets DIRECTORY...
+check_sockets() {
+  gateways=$#
+  [ "$gateways" -gt 0 ] || die "APIGW_SOCKET_DIR is \"$sockets\"; allowed: absolute paths, separated by spaces"
+  for directory; do
+    case $directory in
+      *[\;{}\"\'\$\\#*?]* | [!/]*) die "APIGW_SOCKET_DIR: \"$directory\"; allowed: absolute paths, separated by spaces, without ; { } \" ' \$ \\ # * ?" ;;
+    esac
   done
 }
 
@@ -239,7 +256,7 @@ prepare_cache() {
   [ "$(stat -c %u "$cache")" = "$(id -u)" ] || [ "$(stat -c %U "$cache")" = "$(worker_user | cut -d ' ' -f 1)" ] ||
     die "APIGW_CACHE_DIR: $cache belongs to somebody else"
   chmod 0700 "$cache"
-  say "nginx keeps decisions in $cache"
+  [ "$gateways" -gt 1 ] || say "nginx keeps decisions in $cache"
 }
 
 is_in_memory() {
@@ -274,6 +291,7 @@ check_nginx() {
 }
 
 write_runtime() {
+  if [ -n "$is_cached" ] && [ "$gateways" -gt 1 ]; then say "nginx keeps no decisions: with several gateways the decision cache is off"; fi
   # ipv6=1 on a machine that speaks it
   if [ -e /proc/net/if_inet6 ]; then ipv6=1; else ipv6=; fi
 
@@ -283,21 +301,25 @@ write_runtime() {
     workers=$(nproc)
     echo "worker_processes $([ "$workers" -lt 8 ] && echo "$workers" || echo 8);"
     if [ "$(id -u)" = 0 ]; then echo "user $(worker_user);"; fi
+    # two for each connection: a file may be open for it. Nobody but root may have more than the hard limit
+    # shellcheck disable=SC3045 # dash, ash and bash have it
+    files=$(ulimit -H -n)
+    case $files in *[!0-9]* | ?????*) [ "$files" != unlimited ] && [ "$files" -lt 16384 ] || files=16384 ;; esac
+    echo "worker_rlimit_nofile $files;"
   } >"$next/runtime/main.conf"
 
   {
     # shellcheck disable=SC2016 # nginx's variable
     printf 'map "" $https_port {\n  default "%s";\n}\n' "$([ "$public_https_port" = 443 ] || echo ":$public_https_port")"
+    # which of several gateways has granted, and so could take it back, nginx does not know
+    vouchers=$sockets/decision-cache
+    [ "$gateways" = 1 ] || vouchers=/nonexistent
     # shellcheck disable=SC2016 # nginx's variable
-    printf 'map "" $decision_vouchers {\n  default "%s";\n}\n' "$sockets/decision-cache"
+    printf 'map "" $decision_vouchers {\n  default "%s";\n}\n' "$vouchers"
     # some 8,000 entries, each of a page of memory or two
     [ -z "$is_cached" ] || echo "proxy_cache_path $cache levels=1:2 use_temp_path=off keys_zone=apigw_decisions:1m max_size=64m inactive=10s;"
-    for name in gateway management; do
-      socket=decision
-      [ "$name" = gateway ] || socket=management
-      # more idle connections than one worker has requests in flight; nginx's default time out is 60 s
-      printf 'upstream %s {\n  server unix:%s/%s.sock;\n  keepalive 64;\n}\n' "$name" "$sockets" "$socket"
-    done
+    write_upstream gateway decision
+    write_upstream management management
   } >"$next/runtime/http.conf"
 
   {
@@ -314,6 +336,22 @@ write_runtime() {
   } >"$next/runtime/listen-https.conf"
 
   write_application >"$next/runtime/application.conf"
+}
+
+# write_upstream NAME SOCKET
+# Of several gateways each takes its share. One that fails gets nothing for 10 s, so that one that hangs costs a request
+# every 10 s, not its share. When all have failed they are tried nevertheless, as their own backups: one that was restarted
+# a moment ago may be back, and its clock may have been put back (nginx counts the 10 s on the one that people set).
+write_upstream() {
+  echo "upstream $1 {"
+  for directory in $sockets; do
+    echo "  server unix:$directory/$2.sock$([ "$gateways" = 1 ] || echo ' max_fails=1 fail_timeout=10s');"
+  done
+  if [ "$gateways" -gt 1 ]; then
+    for directory in $sockets; do echo "  server unix:$directory/$2.sock backup max_fails=0;"; done
+  fi
+  # more idle connections than one worker has requests in flight; nginx's default time out is 60 s
+  printf '  keepalive 64;\n}\n'
 }
 
 # A name that only DNS knows is looked up again while nginx runs, where this version can: a container that is made anew

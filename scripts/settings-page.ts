@@ -48,6 +48,11 @@ export const proxySettings: Readonly<Record<string, ProxySetting>> = {
     about:
       "For nginx's [decision cache](nginx.md#cache-decisions) alone, if a server has one; must be on a tmpfs, and is emptied at every start. Without a tmpfs there it is a directory in `/dev/shm`.",
   },
+  APIGW_STRICT: {
+    docker: '`false`',
+    systemd: '`false`',
+    about: '`true`: what the [check of the configuration](nginx.md#the-check) warns of refuses a start or a reload.',
+  },
   APIGW_WORKER_USER: {
     docker: 'the first of nginx, www-data, nobody',
     systemd: '`apigw-proxy`',
@@ -64,7 +69,12 @@ export const proxySettings: Readonly<Record<string, ProxySetting>> = {
     systemd: '`/var/lib/apigw-proxy`',
     about: 'Keeps the self-signed certificate.',
   },
-  APIGW_SOCKET_DIR: { docker: '`/run/apigw`', systemd: '`/run/apigw`', about: "The gateway's sockets." },
+  APIGW_SOCKET_DIR: {
+    docker: '`/run/apigw`',
+    systemd: '`/run/apigw`',
+    about:
+      "The gateway's sockets. With [several gateways](operations.md#restart-without-a-refused-request) the directory of each, separated by spaces.",
+  },
   APIGW_LOG_DIR: { docker: '`/var/log/nginx`', systemd: '`/var/log/apigw`', about: "nginx's logs." },
   APIGW_NGINX: { docker: '`nginx`', systemd: '`nginx`', about: 'The program that tests the configuration.' },
 };
@@ -142,7 +152,7 @@ are relative to the clone.
 |---|---|---|---|
 ${rows(Object.entries(localSettings), (name, { default: value, allowed, about }) => [name, value, allowed, about])}
 
-The gateway is started again when it dies, after 1 s and then up to 10 s; meanwhile nginx answers 503. \`npm run reload\` and \`npm run apigw\` take
+The gateway is started again when it ends, at once, and after 1 s up to 10 s when it keeps ending; meanwhile nginx answers 503. \`npm run reload\` and \`npm run apigw\` take
 \`APIGW_STATE_DIR\`, which must be the same.
 
 ## The proxy, in its container or as a service

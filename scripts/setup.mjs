@@ -93,6 +93,7 @@ function installPackages() {
   writeFileSync(stamp, wanted);
 }
 
+const testPrograms = ['curl', 'shellcheck', 'wrk', 'h2load', 'chromium', 'promtool', 'faketime', 'gawk', 'busybox'];
 /** PostgreSQL's programs alone: the package would make a database server of its own. */
 function installPostgres() {
   if (has('postgres')) return;
@@ -143,11 +144,7 @@ function build() {
 export function setUp({ forTests = false } = {}) {
   requireNode();
   installPackages();
-  installPrograms([
-    'nginx',
-    'openssl',
-    ...(forTests ? ['curl', 'shellcheck', 'wrk', 'h2load', 'chromium', 'promtool'] : []),
-  ]);
+  installPrograms(['nginx', 'openssl', ...(forTests ? testPrograms : [])]);
   if (forTests) installPostgres();
   build();
 }

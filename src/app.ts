@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { createTokenVerifier } from './auth/access-token.ts';
@@ -9,6 +10,7 @@ import { createPolicyCompiler, type CompilePolicy, type Policy } from './auth/po
 import { firstClient, StoreUnavailable, type ClientStore } from './clients/client-store.ts';
 import { createApiClients, type ApiClients } from './clients/api-clients.ts';
 import { createApiKeys } from './clients/api-keys.ts';
+import { keepRetention } from './clients/audit-retention.ts';
 import { createClientDirectory } from './clients/client-directory.ts';
 import { createDeclarations } from './clients/declarations.ts';
 import { createUsage } from './clients/usage.ts';
@@ -26,7 +28,8 @@ import { aggregate, createCounts, createGatewayMetrics, createMetrics, write } f
 import { fetchDocument } from './oidc/fetch-document.ts';
 import { createIssuers } from './oidc/issuers.ts';
 import { followChanges } from './store/change-feed.ts';
-import { keepCopyBeforeUpgrade, openStore } from './store/open-store.ts';
+import type { Database } from './store/database.ts';
+import { expectUndamaged, keepCopyBeforeUpgrade, openStore } from './store/open-store.ts';
 import type { Tracing } from './tracing.ts';
 import { readVersion } from './version.ts';
 import type { Peers } from './workers/peers.ts';
@@ -79,6 +82,7 @@ async function start(
   await keepCopyBeforeUpgrade(config.database);
   const { database, store } = await openStore(config.database, counts.store);
   opened.push(() => database.close());
+  if (typeof config.database === 'string') opened.push(await lookForDamage(database, config.database, log));
   const directory = createClientDirectory({ store, monotonicNow, counts: counts.clients });
   const decisionCache = createDecisionCache({
     directory: voucherDirectory(config.decisionListen),
@@ -110,6 +114,7 @@ async function start(
     onConfirmed: (at) => {
       confirmedAt = at;
       directory.confirm(at);
+      decisionCache.followClock();
     },
     onLost: (cause) => {
       decisionCache.suspend();
@@ -187,6 +192,20 @@ async function start(
     },
   });
   opened.push(usage.close);
+  if (config.auditRetention !== null) {
+    const stopPruning = keepRetention({
+      store,
+      retention: config.auditRetention,
+      now,
+      onPruned: (events) => {
+        log.info({ events }, 'audit events were older than they are kept, and are removed');
+      },
+      onFault: (error) => {
+        log.warn({ err: error }, 'audit events could not be removed; they will be with the next ones');
+      },
+    });
+    opened.push(stopPruning);
+  }
   const domain = {
     store,
     now,
@@ -224,7 +243,7 @@ async function start(
     usage.note(at, client, key);
     if (key) recordFirstUse(at, key);
   });
-  const limited = limitDecisions(authenticate, createRateLimiter(), (error) => {
+  const limited = limitDecisions(authenticate, createRateLimiter(monotonicNow), (error) => {
     log.error({ err: error }, 'a limit could not be evaluated, and nobody was limited by it');
   });
   const counted = countDecisions(limited, counts.decisions);
@@ -271,6 +290,7 @@ async function start(
     readMetrics,
     reportDenial,
     traceCall: tracing?.calls,
+    countCall: counts.management.count,
     log,
   });
 
@@ -339,4 +359,22 @@ function createFirstUseRecorder(store: ClientStore, log: Logger): (at: number, k
       log.warn({ err: error }, 'the first use of a bootstrap key could not be stored');
     });
   };
+}
+
+/** Bytes of a file that is read within a fraction of a second. */
+const smallFile = 64 * 1024 * 1024;
+
+/**
+ * A start with a damaged file is refused. A large file is looked at while the gateway decides already.
+ *
+ * @returns resolves when that has come to an end
+ * @throws {Error}
+ */
+async function lookForDamage(database: Database, file: string, log: Logger): Promise<() => Promise<void>> {
+  const looking = expectUndamaged(database, file);
+  if (statSync(file).size <= smallFile) await looking;
+  const end = looking.catch((error: unknown) => {
+    log.error({ err: error }, 'the database is damaged');
+  });
+  return () => end;
 }

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { isIPv6 } from 'node:net';
 import { parsePostgresUrl, type DatabaseAddress } from './database-address.ts';
 import { nearestName } from './nearest-name.ts';
 import { readTraceConfig, type TraceConfig } from './trace-settings.ts';
@@ -32,6 +33,8 @@ export interface Config {
   readonly allowInsecureHttp: boolean;
   /** Milliseconds for which an issuer's keys are used while it cannot be asked. */
   readonly staleKeysLifetime: number;
+  /** Milliseconds for which audit events are kept; null for ever. */
+  readonly auditRetention: number | null;
   /** Undefined when no traces are wanted. */
   readonly traces: TraceConfig | undefined;
   /** Where clients reach the proxy over TLS, for the end of its certificate; null when that is not looked at. */
@@ -148,6 +151,13 @@ export const settings = {
       "Where clients reach the proxy over TLS. The gateway opens a connection there to see when the certificate ends: [metrics](metrics.md). The host is sent as the server's name. The shipped forms set it: 127.0.0.1 and the HTTPS port, proxy:443 with Docker, localhost:443 with systemd.",
     parse: parseFrontDoor,
   }),
+  APIGW_AUDIT_RETENTION: setting({
+    default: '',
+    allowed: 'a whole number of days followed by d, from 1d to 3650d, or nothing',
+    about:
+      'How long events of the audit trail are kept: older ones are removed, within the hour. Without it they are kept for ever.',
+    parse: parseRetention,
+  }),
   APIGW_WORKERS: setting({
     default: '1',
     allowed: 'a whole number from 1 to 64',
@@ -200,6 +210,7 @@ export function readConfig(env: Environment, alsoKnown: readonly string[] = []):
     workers: read('APIGW_WORKERS', settings.APIGW_WORKERS),
     allowInsecureHttp: read('OIDC_ALLOW_INSECURE_HTTP', settings.OIDC_ALLOW_INSECURE_HTTP),
     staleKeysLifetime: read('OIDC_STALE_KEYS_LIFETIME', settings.OIDC_STALE_KEYS_LIFETIME),
+    auditRetention: read('APIGW_AUDIT_RETENTION', settings.APIGW_AUDIT_RETENTION),
     traces: readTraceConfig(env, problems),
     frontDoor: read('APIGW_FRONT_DOOR', settings.APIGW_FRONT_DOOR),
   };
@@ -268,9 +279,11 @@ function parseFrontDoor(value: string): Address | null | undefined {
 }
 
 function parseAddress(value: string): Address | undefined {
-  const [, host, digits] = /^(\[[0-9A-Fa-f:.]+\]|[^:\s/]+):([0-9]{1,5})$/.exec(value) ?? [];
+  const [, bracketed, name, digits] = /^(?:\[([0-9A-Fa-f:.]+)\]|([^[\]:\s/]+)):([0-9]{1,5})$/.exec(value) ?? [];
+  const host = bracketed ?? name;
   if (host === undefined || digits === undefined || Number(digits) > 65535) return undefined;
-  return { host: host.replace(/^\[|\]$/g, ''), port: Number(digits) };
+  if (bracketed !== undefined && !isIPv6(bracketed)) return undefined;
+  return { host, port: Number(digits) };
 }
 
 const minute = 60_000;
@@ -280,4 +293,10 @@ function parseLifetime(value: string): number | undefined {
   const [, digits, unit] = /^([1-9][0-9]{0,8})([smhd])$/.exec(value) ?? [];
   const milliseconds = Number(digits) * { s: 1000, m: minute, h: 60 * minute, d: day }[unit as 's' | 'm' | 'h' | 'd'];
   return milliseconds >= minute && milliseconds <= 365 * day ? milliseconds : undefined;
+}
+
+function parseRetention(value: string): number | null | undefined {
+  if (value === '') return null;
+  const days = Number(/^([1-9][0-9]{0,3})d$/.exec(value)?.[1]);
+  return days <= 3650 ? days * day : undefined;
 }

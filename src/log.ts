@@ -14,10 +14,42 @@ export function redact(text: string): string {
   return text.replace(credentialShapes, '[redacted]');
 }
 
-/** A full disk or a reader that is gone costs log lines, never the gate. */
-function standardOutput(): DestinationStream {
-  const output = pino.destination(1);
+/** Bytes of lines that wait for a reader; some ten thousand lines. What is more is lost, and counted. */
+const maxWaiting = 4 * 1024 * 1024;
+/** Times 100 ms that the end of the process waits for a reader. */
+const patience = 10;
+
+/**
+ * A full disk, or a reader that is gone or has stopped, costs log lines, never the gate: nothing waits for them, and what
+ * waits to be read is bounded.
+ */
+function standardOutput(onLost: (lines: number) => void): DestinationStream {
+  let lost = 0;
+  let isEnding = false;
+  let attempts = 0;
+  const output = pino.destination({
+    dest: 1,
+    sync: false,
+    maxLength: maxWaiting,
+    retryEAGAIN: () => !isEnding || ++attempts < patience,
+  });
   output.on('error', () => undefined);
+  output.on('drop', () => lost++);
+  output.on('drain', () => {
+    if (lost === 0) return;
+    const lines = lost;
+    lost = 0;
+    onLost(lines);
+  });
+  process.prependListener('exit', () => {
+    isEnding = true;
+    try {
+      output.flushSync();
+    } catch {
+      // nobody reads
+    }
+    output.destroy();
+  });
   return output;
 }
 
@@ -26,8 +58,12 @@ function standardOutput(): DestinationStream {
  * in the line.
  */
 export function createLog(level: LogLevel, destination?: DestinationStream, mixin?: () => object): Logger {
-  const output = destination ?? standardOutput();
-  return pino(
+  const output =
+    destination ??
+    standardOutput((lines) => {
+      log.warn({ lines }, 'log lines were lost: nobody read the standard output');
+    });
+  const log = pino(
     {
       level,
       base: null,
@@ -39,4 +75,5 @@ export function createLog(level: LogLevel, destination?: DestinationStream, mixi
     },
     output,
   );
+  return log;
 }

@@ -10,6 +10,7 @@ import type { TokenCounts } from './auth/access-token.ts';
 import { createDecisionCounts, listDecisions, type DecisionCounts } from './auth/decision-counts.ts';
 import type { DirectoryCounts } from './clients/client-directory.ts';
 import { bounds, type Histogram } from './histogram.ts';
+import { createManagementCounts, type ManagementCounts } from './http/management-counts.ts';
 import { createServerCounts, type ServerCounts } from './http/decision-server.ts';
 import type { IssuerStatus } from './oidc/issuer.ts';
 import { createStoreDurations, type StoreDurations } from './store/client-store.ts';
@@ -20,6 +21,7 @@ export interface Counts {
   readonly clients: DirectoryCounts;
   readonly tokens: TokenCounts;
   readonly server: ServerCounts;
+  readonly management: ManagementCounts;
   readonly store: StoreDurations;
 }
 
@@ -29,6 +31,7 @@ export function createCounts(): Counts {
     clients: { hits: 0, misses: 0, queries: 0 },
     tokens: { hits: 0, misses: 0, verified: 0, rejected: 0, unavailable: 0 },
     server: createServerCounts(),
+    management: createManagementCounts(),
     store: createStoreDurations(),
   };
 }
@@ -75,7 +78,8 @@ function publish(registry: Registry, { read, ...definition }: Definition): void 
 }
 
 /** The metrics of this process, and those of Node. */
-export function createMetrics({ decisions, clients, tokens, server, store }: Counts, state: ProcessState): Registry {
+export function createMetrics(counts: Counts, state: ProcessState): Registry {
+  const { decisions, clients, tokens, server, management, store } = counts;
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const count = (name: string, help: string, read: Definition['read']) => {
@@ -91,6 +95,9 @@ export function createMetrics({ decisions, clients, tokens, server, store }: Cou
 
   count('apigw_decisions_total', 'Answers of the decision listener.', () =>
     listDecisions(decisions).map(({ count, ...labels }) => [labels, count]),
+  );
+  count('apigw_management_calls_total', 'Answers of the management API.', () =>
+    management.list().map(({ count, ...labels }) => [labels, count]),
   );
   time('apigw_decision_duration_seconds', 'Time from the whole question of nginx to the answer.', () => [
     [{}, server.durations],

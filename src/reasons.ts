@@ -210,9 +210,16 @@ export const reasons = {
   },
   rate_limited: {
     status: 429,
-    meaning: "More requests than the client's `rate_limit` or `quota`, or a `limit_req` of nginx, allows.",
+    meaning: "More requests than the client's `rate_limit` or `quota`, or a `limit_req` of nginx by address, allows.",
     remedy:
-      'Wait for the seconds in `Retry-After`. To raise the limit: `apigw clients update <client> --rate-limit 100/s`.',
+      'Wait for the seconds in `Retry-After`. To raise the limit of a client: `apigw clients update <client> --rate-limit 100/s`; those by address are in `conf.d/limits.conf`.',
+  },
+  too_many_failures: {
+    status: 429,
+    meaning:
+      'From this address, or this /64 of IPv6, come more requests without a good credential than `conf.d/limits.conf` allows; nginx answers so instead of 401. A good credential is let in all the same.',
+    remedy:
+      "Wait for the seconds in `Retry-After`, and mend the client that goes on with a credential that is refused: the gateway's log says why, by the request id. An operator can exempt an address or raise the rate in `conf.d/limits.conf`.",
   },
   store_unavailable: {
     status: 503,

@@ -82,7 +82,8 @@ export type VerifyToken = (policy: TokenPolicy, token: string) => TokenOutcome |
 interface Remembered {
   readonly verified: VerifiedToken;
   readonly version: number;
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch. A clock that has been put back before this has the token judged anew. */
+  readonly since: number;
   readonly until: number;
 }
 
@@ -110,10 +111,11 @@ export function createTokenVerifier(options: TokenVerifierOptions): VerifyToken 
   async function verify(policy: TokenPolicy, token: ReceivedToken, key: string, keys: Keys): Promise<TokenOutcome> {
     const signer = await findSigner(token, keys);
     if (signer.outcome !== 'found') return signer;
-    const verified = judge(policy, token, signer.issuer, now());
+    const since = now();
+    const verified = judge(policy, token, signer.issuer, since);
     if (verified.outcome === 'rejected') return verified;
-    const until = Math.min(verified.expiresAt, now() + rememberFor);
-    remembered.set(key, { verified, version: signer.version, until });
+    const until = Math.min(verified.expiresAt, since + rememberFor);
+    remembered.set(key, { verified, version: signer.version, since, until });
     return verified;
   }
 
@@ -133,7 +135,8 @@ export function createTokenVerifier(options: TokenVerifierOptions): VerifyToken 
     // everything that decided is in the key: the whole token and the whole policy
     const key = hash('sha256', `${policy.id}.${token}`, 'base64url');
     const known = remembered.get(key);
-    if (known && known.until > now() && known.version === version) {
+    const at = now();
+    if (known && known.since <= at && at < known.until && known.version === version) {
       if (counts) counts.hits++;
       return known.verified;
     }

@@ -5,7 +5,10 @@ type Cidr = readonly [ipaddr.IPv4 | ipaddr.IPv6, number];
 
 /** Addresses from which a client is let in. */
 export interface Network {
-  /** False for what is no address: then it is not known where the request comes from. */
+  /**
+   * False for what is no address: then it is not known where the request comes from. One with a zone (RFC 4007 11) means
+   * something on one machine alone, and is in no network.
+   */
   readonly has: (address: string) => boolean;
 }
 
@@ -17,11 +20,16 @@ export function createNetwork(cidrs: readonly string[]): Network {
   const blocks = cidrs.map(parseCidr).filter((block) => block !== undefined);
   return {
     has: (text) => {
-      if (isIP(text) === 0) return false;
-      const address = ipaddr.process(text);
+      if (!isAddress(text)) return false;
+      const address = ipaddr.process(toUnambiguous(text));
       return blocks.some(([block, prefix]) => block.kind() === address.kind() && address.match(block, prefix));
     },
   };
+}
+
+/** Whether the text is an IPv4 or IPv6 address, without a zone. */
+export function isAddress(text: string): boolean {
+  return isIP(text) !== 0 && !text.includes('%');
 }
 
 /** Why the text is no CIDR block, in words that follow its name; undefined when it is one. */
@@ -35,7 +43,7 @@ export function faultOfCidr(text: string): string | undefined {
       : `must be IPv4; did you mean ${address.toIPv4Address().toString()}/${prefix - 96}?`;
   }
   const family = address.kind() === 'ipv4' ? ipaddr.IPv4 : ipaddr.IPv6;
-  const network = family.networkAddressFromCIDR(text).toString();
+  const network = family.networkAddressFromCIDR(toUnambiguous(text)).toString();
   if (network === address.toString()) return undefined;
   return `has bits beyond its prefix; did you mean ${network}/${prefix}?`;
 }
@@ -45,5 +53,10 @@ function parseCidr(text: string): Cidr | undefined {
   const [, address = '', prefix = ''] = /^([0-9a-fA-F:.]{2,45})\/(0|[1-9][0-9]{0,2})$/.exec(text) ?? [];
   const version = isIP(address);
   if (version === 0 || Number(prefix) > (version === 4 ? 32 : 128)) return undefined;
-  return ipaddr.parseCIDR(text);
+  return ipaddr.parseCIDR(toUnambiguous(text));
+}
+
+/** The library takes `::192.0.2.1`, an IPv6 address (RFC 4291 2.5.5.1), for the IPv4 address at its end. */
+function toUnambiguous(text: string): string {
+  return text.replace(/^::(?=[0-9]+\.)/, '::0:');
 }

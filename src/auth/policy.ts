@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { parseSeconds } from '../duration.ts';
 import { parseClaimPath, type ClaimPath, type RequiredClaim } from './claims.ts';
-import { encodeHeaderValue } from './header-value.ts';
+import { encodeHeaderValue, fitsHeader, type HeaderValue } from './header-value.ts';
 
 /**
  * The policy headers as nginx sent them, by the name of the setting in default.conf; a header that nginx left out is
@@ -39,7 +39,7 @@ export const contradiction = ',';
 
 /**
  * The value of a setting that comes twice: from a server, and from one of its locations, which may ask for more and
- * never for less.
+ * never for less. A mistake in one of them is not mended by the other, so that it is told and lets nobody in.
  */
 export function narrow(setting: PolicySetting, first: string, second: string): string {
   if (first === second) return first;
@@ -57,23 +57,37 @@ export function narrow(setting: PolicySetting, first: string, second: string): s
       return `${first} ${second}`.trim();
     case 'oidc_max_lifetime':
     case 'oidc_clock_tolerance': {
-      const [one, other] = [parseSeconds(first || defaults[setting]), parseSeconds(second || defaults[setting])];
-      return one === undefined || other === undefined ? contradiction : String(Math.min(one, other));
+      const [one, other] = [readSpan(setting, first), readSpan(setting, second)];
+      if (one === undefined || other === undefined) return one === undefined ? first : second;
+      return String(Math.min(one, other));
     }
     case 'allowed_clients':
+      return intersect(first, second, (text) => text === contradiction || readClients(text) !== undefined);
     case 'oidc_algorithms':
-      if (first === '' || second === '') return first + second;
-      return (
-        words(first)
-          .filter((name) => words(second).includes(name))
-          .join(' ') || contradiction
-      );
+      return intersect(first, second, (text) => words(text).every(isAlgorithm));
     default:
       return first === '' || second === '' ? first + second : contradiction;
   }
 }
 
-const defaults = { oidc_max_lifetime: '24h', oidc_clock_tolerance: '30s' };
+/** The words that both lists have; an empty one has all. */
+function intersect(first: string, second: string, isGood: (text: string) => boolean): string {
+  if (first === '' || second === '') return first + second;
+  if (!isGood(first) || !isGood(second)) return isGood(first) ? second : first;
+  const common = words(first).filter((word) => words(second).includes(word));
+  return common.length === 0 ? contradiction : common.join(' ');
+}
+
+const spans = {
+  oidc_max_lifetime: { default: '24h', max: 366 * 86_400 },
+  oidc_clock_tolerance: { default: '30s', max: 300 },
+};
+
+/** In seconds; undefined for a text that is none, or for too many. */
+function readSpan(setting: keyof typeof spans, text: string): number | undefined {
+  const seconds = parseSeconds(text || spans[setting].default);
+  return seconds !== undefined && seconds <= spans[setting].max ? seconds : undefined;
+}
 
 /** What nginx says when it says nothing: everything is off. */
 export const nothingSet: Readonly<PolicySource> = Object.freeze(
@@ -190,13 +204,21 @@ function compile(source: Readonly<PolicySource>, key: string, allowInsecureHttp:
 function compileAllowedClients(text: string, problems: string[]): ReadonlySet<string> | undefined {
   if (text === '') return undefined;
   if (text === contradiction) return new Set();
+  const clients = readClients(text);
+  if (clients) return new Set(clients);
+  problems.push(
+    `$allowed_clients is ${quote(text)}; allowed: each api_client_id as X-Client-Id shows it, with %20 for a space in it.`,
+  );
+  return new Set();
+}
+
+/** Undefined when one of them is not percent-encoded, or too long to be an `api_client_id`. */
+function readClients(text: string): HeaderValue[] | undefined {
   try {
-    return new Set(words(text).map((word) => encodeHeaderValue(decodeURIComponent(word))));
+    const names = words(text).map((word) => decodeURIComponent(word));
+    return names.every(fitsHeader) ? names.map(encodeHeaderValue) : undefined;
   } catch {
-    problems.push(
-      `$allowed_clients is ${quote(text)}; allowed: each api_client_id as X-Client-Id shows it, with %20 for a space in it.`,
-    );
-    return new Set();
+    return undefined;
   }
 }
 
@@ -228,6 +250,10 @@ const asymmetric = [
   'Ed25519',
 ];
 
+function isAlgorithm(name: string): boolean {
+  return asymmetric.includes(name);
+}
+
 function compileTokens(
   source: Readonly<PolicySource>,
   key: string,
@@ -246,7 +272,7 @@ function compileTokens(
     );
   }
   const algorithms = words(source.oidc_algorithms);
-  for (const algorithm of algorithms.filter((name) => !asymmetric.includes(name))) {
+  for (const algorithm of algorithms.filter((name) => !isAlgorithm(name))) {
     problems.push(`$oidc_algorithms has ${quote(algorithm)}; allowed: ${asymmetric.join(' ')}.`);
   }
   const claim = (setting: 'oidc_client_id_claim' | 'oidc_client_name_claim'): ClaimPath => {
@@ -267,18 +293,8 @@ function compileTokens(
     algorithms: algorithms.length === 0 ? asymmetric : algorithms,
     requiredClaims: words(source.oidc_required_claims).flatMap((rule) => compileRequiredClaim(rule, problems)),
     requiredScopes: words(source.oidc_required_scopes),
-    clockTolerance: compileSeconds(
-      'oidc_clock_tolerance',
-      source.oidc_clock_tolerance || defaults.oidc_clock_tolerance,
-      300,
-      problems,
-    ),
-    maxLifetime: compileSeconds(
-      'oidc_max_lifetime',
-      source.oidc_max_lifetime || defaults.oidc_max_lifetime,
-      366 * 86_400,
-      problems,
-    ),
+    clockTolerance: compileSpan('oidc_clock_tolerance', source, problems),
+    maxLifetime: compileSpan('oidc_max_lifetime', source, problems),
   });
 }
 
@@ -321,11 +337,12 @@ function compileRequiredClaim(rule: string, problems: string[]): RequiredClaim[]
   return [];
 }
 
-function compileSeconds(setting: PolicySetting, text: string, max: number, problems: string[]): number {
-  const seconds = parseSeconds(text);
-  if (seconds !== undefined && seconds <= max) return seconds;
+function compileSpan(setting: keyof typeof spans, source: Readonly<PolicySource>, problems: string[]): number {
+  const seconds = readSpan(setting, source[setting]);
+  if (seconds !== undefined) return seconds;
+  const { max } = spans[setting];
   problems.push(
-    `$${setting} is ${quote(text)}; allowed: a number of seconds, or one with s, m, h or d, up to ${max} seconds.`,
+    `$${setting} is ${quote(source[setting])}; allowed: a number of seconds, or one with s, m, h or d, up to ${max} seconds.`,
   );
   return 0;
 }

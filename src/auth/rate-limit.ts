@@ -1,4 +1,4 @@
-import RateLimiterMemory from 'rate-limiter-flexible/lib/RateLimiterMemory.js';
+import { LRUCache } from 'lru-cache';
 import { secondsIn } from '../duration.ts';
 import type { Authenticate } from './authenticator.ts';
 import { rateLimited, type Decision, type Granted } from './decision.ts';
@@ -31,32 +31,51 @@ export function parseRate(text: string): { readonly requests: number; readonly s
 /** Counts a request of a client. Undefined limits are no limits. */
 export type LimitRate = (granted: Granted) => Promise<Decision>;
 
+interface Counter {
+  used: number;
+  readonly endsAt: number;
+}
+
 /**
  * Limits in this process's memory: exact to one request here, while each further process has counters of its own. They
- * begin anew with the process.
+ * begin anew with the process. The clock counts milliseconds and only goes forward: one that people set would give a
+ * client its span anew, or tell it to wait for an hour.
  */
-export function createRateLimiter(): LimitRate {
-  // the library counts; each client has its own number of points, so the comparison is here
-  const counters = new RateLimiterMemory({ points: Number.MAX_SAFE_INTEGER, duration: 1 });
-  const count = async (key: string, seconds: number) => {
-    const { consumedPoints, msBeforeNext } = await counters.consume(key, 1, { customDuration: seconds });
-    return { used: consumedPoints, reset: Math.max(1, Math.ceil(msBeforeNext / 1_000)) };
+export function createRateLimiter(monotonicNow: () => number): LimitRate {
+  // as many as there are clients with limits; each goes with its span
+  const counters = new LRUCache<string, Counter>({
+    ttl: 1_000,
+    ttlAutopurge: true,
+    perf: { now: monotonicNow },
+    ttlResolution: 0,
+  });
+  const count = (key: string, seconds: number) => {
+    const at = monotonicNow();
+    const span = seconds * 1_000;
+    let counter = counters.get(key);
+    if (!counter || counter.endsAt <= at) {
+      counter = { used: 0, endsAt: at + span };
+      counters.set(key, counter, { ttl: span });
+    }
+    counter.used++;
+    return { used: counter.used, reset: Math.max(1, Math.ceil((counter.endsAt - at) / 1_000)) };
   };
 
-  async function apply(id: number, { name, requests, seconds, burst }: Limit) {
-    const { used, reset } = await count(`${id} ${name} ${seconds}`, seconds);
+  function apply(id: number, { name, requests, seconds, burst }: Limit) {
+    const { used, reset } = count(`${id} ${name} ${seconds}`, seconds);
     let isExceeded = used > requests;
     if (isExceeded && burst > 0) {
-      const extra = await count(`${id} ${name} ${seconds} burst`, burstSpans * seconds);
+      const extra = count(`${id} ${name} ${seconds} burst`, burstSpans * seconds);
       isExceeded = extra.used > burst;
     }
     return { name, requests, seconds, isExceeded, remaining: Math.max(0, requests - used), reset };
   }
 
+  // eslint-disable-next-line @typescript-eslint/require-await -- so that a fault is a rejection
   return async (granted) => {
-    const limits: Awaited<ReturnType<typeof apply>>[] = [];
+    const limits: ReturnType<typeof apply>[] = [];
     for (const limit of granted.limits ?? []) {
-      const applied = await apply(granted.principal.id, limit);
+      const applied = apply(granted.principal.id, limit);
       limits.push(applied);
       // what the rate refuses is no use of the quota
       if (applied.isExceeded) break;

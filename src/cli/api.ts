@@ -1,5 +1,6 @@
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import { setTimeout as delay } from 'node:timers/promises';
 import { CliError, exitCodes, type ExitCode } from './exit-codes.ts';
 
 /** The management API, wherever it is. */
@@ -53,6 +54,10 @@ export class ApiProblem extends CliError {
 
 /** Milliseconds without a byte. */
 const patience = 65_000;
+/** Of a call for which there are too many from this address. */
+const attempts = 5;
+/** Seconds. */
+const longestWait = 60;
 
 export function createApi(target: Target): Api {
   async function open(
@@ -65,9 +70,18 @@ export function createApi(target: Target): Api {
         value === undefined ? [] : [[name, String(value)] as [string, string]],
       ),
     ).toString();
-    const response = await send(target, method, parameters === '' ? path : `${path}?${parameters}`, body, headers);
-    if ((response.statusCode ?? 0) < 300) return response;
-    throw new ApiProblem(response.statusCode ?? 0, parse(await read(response)) ?? {});
+    const wholePath = parameters === '' ? path : `${path}?${parameters}`;
+    for (let attempt = 1; ; attempt++) {
+      const response = await send(target, method, wholePath, body, headers);
+      const { statusCode: status = 0 } = response;
+      if (status < 300) return response;
+      const text = await read(response);
+      const wait = Number(response.headers['retry-after'] ?? 1);
+      // nginx says it before the gateway has heard of the call, so that nothing is done twice
+      if (status !== 429 || attempt >= attempts || !(wait <= longestWait))
+        throw new ApiProblem(status, parse(text) ?? {});
+      await delay(wait * 1_000);
+    }
   }
 
   return {

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readSync } from 'node:fs';
 import { request } from 'node:http';
 import type { Command } from 'commander';
 import type { Denial } from '../auth/denials.ts';
@@ -16,7 +16,7 @@ export interface GlobalOptions {
   readonly server?: string;
   readonly keyFile?: string;
   readonly caFile?: string;
-  /** False with --insecure. */
+  /** True with --insecure. */
   readonly insecure?: boolean;
 }
 
@@ -96,7 +96,7 @@ function toTarget(server: string, options: GlobalOptions): Target {
   const isLoopback = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(url.hostname);
   if (url.protocol === 'http:' && !isLoopback)
     throw new CliError('A key is not sent over plain HTTP to another machine. Use https://.', exitCodes.usage);
-  const caFile = options.caFile ?? env['APIGW_CA_FILE'];
+  const caFile = caFileOf(options);
   return {
     name: url.origin,
     isTls: url.protocol === 'https:',
@@ -110,10 +110,20 @@ function toTarget(server: string, options: GlobalOptions): Target {
   };
 }
 
-function readKey({ keyFile = env['APIGW_KEY_FILE'] }: GlobalOptions): string {
+export function caFileOf({ caFile }: GlobalOptions): string | undefined {
+  return caFile ?? env['APIGW_CA_FILE'];
+}
+
+/** Never from the command line, which every user of the machine can read. */
+export function readKeyIfAny({ keyFile = env['APIGW_KEY_FILE'] }: GlobalOptions): string | undefined {
   const key = keyFile ? readText(keyFile) : env['APIGW_KEY'];
   const text = key?.trim() ?? '';
-  if (text !== '') return text;
+  return text === '' ? undefined : text;
+}
+
+function readKey(options: GlobalOptions): string {
+  const key = readKeyIfAny(options);
+  if (key !== undefined) return key;
   throw new CliError(
     'A server needs the key of an administrator: in the file that --key-file or APIGW_KEY_FILE names, or in APIGW_KEY.',
     exitCodes.usage,
@@ -126,12 +136,33 @@ export function toAuthorization(credential: string): string {
   return /^\d+\.[A-Za-z0-9]+$/.test(credential) ? `apk ${credential}` : `Bearer ${credential}`;
 }
 
-/** @throws {CliError} */
+/** Bytes of a file that is read whole. */
+const maxBytes = 64 * 1024 * 1024;
+
+/** @throws {CliError} when it cannot be read, or is larger than anything that is read here */
 export function readText(file: string): string {
   try {
-    return readFileSync(file === '-' ? 0 : file, 'utf8');
+    return readAtMost(file === '-' ? 0 : openSync(file, 'r'), maxBytes).toString();
   } catch (error) {
     throw new CliError(`${file} cannot be read: ${(error as Error).message}`, exitCodes.usage, error);
+  }
+}
+
+/** A file may be a pipe or a device, and so has no size that could be asked for. */
+function readAtMost(handle: number, most: number): Buffer {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  try {
+    for (;;) {
+      const chunk = Buffer.allocUnsafe(1024 * 1024);
+      const count = readSync(handle, chunk);
+      if (count === 0) return Buffer.concat(chunks);
+      size += count;
+      if (size > most) throw new Error(`it has more than ${most >> 20} MB`);
+      chunks.push(chunk.subarray(0, count));
+    }
+  } finally {
+    closeSync(handle);
   }
 }
 

@@ -1,7 +1,9 @@
 #!/usr/bin/env node
 import { Command, CommanderError, Option } from 'commander';
+import { StoreUnavailable } from '../clients/client-store.ts';
 import { ConfigError } from '../config.ts';
 import { CliError, exitCodes, type ExitCode } from './exit-codes.ts';
+import { ImportError } from './import/import-error.ts';
 
 /** Of a command that is asked for every few seconds, and needs nothing of the others. Container engines know 0 and 1. */
 async function health(): Promise<void> {
@@ -72,6 +74,8 @@ function say(message: string): void {
 function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof CliError) return error.exitCode;
   if (error instanceof ConfigError) return exitCodes.settings;
+  if (error instanceof ImportError) return exitCodes.usage;
+  if (error instanceof StoreUnavailable) return exitCodes.unavailable;
   return exitCodes.failed;
 }
 

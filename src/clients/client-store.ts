@@ -18,12 +18,14 @@ export interface ClientStore {
   liveBootstrapKeys(now: number): Promise<ApiKey[]>;
   /**
    * Runs the work in one transaction that also advances the revision: all of it is kept, durably, or nothing.
-   * Changes run one after the other.
+   * Changes run one after the other. Work that records no event has changed nothing, and the revision stays.
    */
   change<T>(work: (transaction: ClientTransaction) => Promise<T>): Promise<T>;
   /** Records an event that changed no client. */
   recordEvent(event: AuditEvent): Promise<void>;
   listEvents(query: EventQuery): Promise<StoredEvent[]>;
+  /** Removes events from before that time, so many of the oldest at most. Resolves to how many they were. */
+  pruneEvents(before: number, limit: number): Promise<number>;
   /** Keeps the time of the first use, once. */
   markKeyUsed(keyId: number, at: number): Promise<void>;
   /** Keeps times of last use, unless later ones are kept already. No change: nobody need forget anything. */

@@ -107,7 +107,7 @@ export function createDeclarations({ store, now, onChange }: DeclarationsOptions
         const unchanged = wanted.length - changes.filter(({ action }) => action !== 'delete').length;
         if (options.dryRun) throw new DryRun({ revision: before, changes, unchanged });
         changedIds.push(...changes.flatMap(({ id }) => id ?? []));
-        return { revision: transaction.revision, changes, unchanged };
+        return { revision: changes.length === 0 ? before : transaction.revision, changes, unchanged };
       };
       const applied = await store.change(work).catch((error: unknown) => {
         if (error instanceof DryRun) return error.applied;

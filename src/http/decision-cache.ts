@@ -46,6 +46,8 @@ export interface DecisionCache {
   /** Withdraws all and vouches for nothing until `resume`. */
   readonly suspend: () => void;
   readonly resume: () => void;
+  /** Withdraws all when the clock has been put back: nginx goes by it, and would keep what it has until it is there again. */
+  readonly followClock: () => void;
   readonly close: () => void;
 }
 
@@ -57,6 +59,8 @@ const margin = 2;
 const holdOff = 11_000;
 /** The voucher of all access tokens; no API client has this id. */
 const tokens = 0;
+/** Milliseconds by which a clock may be put back unnoticed. */
+const slack = 500;
 
 interface Hold {
   readonly until: number;
@@ -79,6 +83,7 @@ export function createDecisionCache(options: DecisionCacheOptions): DecisionCach
   const held = new Map<number, Hold>();
   let allHeld: Hold;
   let promised = 0;
+  let ahead = now() - monotonicNow();
   let isVouching = directory !== undefined && isEnabled;
   let isSuspended = false;
 
@@ -191,6 +196,11 @@ export function createDecisionCache(options: DecisionCacheOptions): DecisionCach
     },
     resume() {
       isSuspended = false;
+    },
+    followClock() {
+      const before = ahead;
+      ahead = now() - monotonicNow();
+      if (ahead < before - slack) withdrawAll();
     },
     close() {
       isVouching = false;

@@ -5,15 +5,17 @@ import type { Authenticate } from '../auth/authenticator.ts';
 import { denialDetails, publicReasons, type Principal } from '../auth/decision.ts';
 import { challengeOf, scopeChallengeOf, tokenErrorOf } from '../auth/challenge.ts';
 import type { CompilePolicy, Policy } from '../auth/policy.ts';
-import type { Actor } from '../clients/api-client.ts';
+import type { Actor, AuditEvent } from '../clients/api-client.ts';
 import { OutcomeUnknown, StoreUnavailable, type ClientStore } from '../clients/client-store.ts';
 import { redact, type Logger } from '../log.ts';
 import { presentProblem, Problem } from '../problem.ts';
 import { createLeakRoute } from './credential-routes.ts';
 import type { FindDenial } from './decision-routes.ts';
 import { createReferenceRoute } from './document-routes.ts';
+import type { ManagementCounts } from './management-counts.ts';
 import { useManagementApi, type ManagementApiOptions } from './management-api.ts';
 import { createProblemPages } from './problem-pages.ts';
+import { createRefusalBound } from './refusal-events.ts';
 import type { ReportDenial } from './report-denial.ts';
 import { replacementHeaders } from './replacement-headers.ts';
 import { readGatewayHeaders, readPolicy } from './request-headers.ts';
@@ -74,6 +76,7 @@ export interface ManagementAppOptions {
   readonly readMetrics: ReadMetrics;
   readonly reportDenial: ReportDenial;
   readonly traceCall?: TraceCall | undefined;
+  readonly countCall: ManagementCounts['count'];
   readonly log: Logger;
 }
 
@@ -82,7 +85,7 @@ export interface ManagementAppOptions {
  * no identity header, so it is as safe without nginx in front as with it.
  */
 export function createManagementApp(options: ManagementAppOptions): Koa<ManagementState> {
-  const { authenticate, isBehindNginx, compilePolicy, api, reportDenial, traceCall, log } = options;
+  const { authenticate, isBehindNginx, compilePolicy, api, reportDenial, traceCall, countCall, log } = options;
   const { readinessChecks, describeIssuers, describeFeed, readMetrics } = options;
   const policyOf = (rawHeaders: readonly string[]) =>
     compilePolicy(readPolicy(readGatewayHeaders(rawHeaders).policyLines));
@@ -95,7 +98,7 @@ export function createManagementApp(options: ManagementAppOptions): Koa<Manageme
   health.get('/metrics', metrics(readMetrics));
   health.get('/denials/:requestId', denial(api.findDenial));
 
-  const app = createApp(isBehindNginx, log, traceCall);
+  const app = createApp(isBehindNginx, log, countCall, traceCall);
   app.use(health.routes());
   app.use(createProblemPages().routes());
   app.use(createReferenceRoute().routes());
@@ -117,7 +120,7 @@ export interface OperatorAppOptions {
 
 /** The management API for the one person who runs the command line, on the same database. */
 export function createOperatorApp({ operator, api, compilePolicy, log }: OperatorAppOptions): Koa<ManagementState> {
-  const app = createApp(false, log);
+  const app = createApp(false, log, () => undefined);
   app.use(async (context, next) => {
     context.state.areTokensAccepted = false;
     context.state.clientAddress = '';
@@ -129,14 +132,19 @@ export function createOperatorApp({ operator, api, compilePolicy, log }: Operato
   return app;
 }
 
-function createApp(isBehindNginx: boolean, log: Logger, traceCall?: TraceCall): Koa<ManagementState> {
+function createApp(
+  isBehindNginx: boolean,
+  log: Logger,
+  countCall: ManagementCounts['count'],
+  traceCall?: TraceCall,
+): Koa<ManagementState> {
   const app = new Koa<ManagementState>();
   app.on('error', (error: Error) => {
     log.debug({ err: error }, 'a management connection broke');
   });
   app.use(identifyRequest(isBehindNginx));
   if (traceCall) app.use(traceCalls(traceCall));
-  app.use(answerProblems(log));
+  app.use(answerProblems(log, countCall));
   return app;
 }
 
@@ -169,12 +177,14 @@ function traceCalls(trace: TraceCall): Middleware<ManagementState, Pick<RouterCo
 }
 
 /** The one place where an error becomes an answer. */
-function answerProblems(log: Logger): Middleware<ManagementState> {
+function answerProblems(log: Logger, countCall: ManagementCounts['count']): Middleware<ManagementState> {
   return async (context, next) => {
+    let reason = '';
     try {
       await next();
     } catch (error) {
       const problem = toProblem(error);
+      reason = problem.loggedReason;
       context.status = problem.status;
       context.set({ ...problem.headers, 'X-Auth-Reason': problem.loggedReason });
       context.body = JSON.stringify(presentProblem(problem, context.state.requestId));
@@ -186,6 +196,7 @@ function answerProblems(log: Logger): Middleware<ManagementState> {
     }
     // probes come every few seconds
     if (context.state.isProbe) return;
+    countCall(context.method, context.status, reason);
     log.info(
       {
         method: context.method,
@@ -340,6 +351,14 @@ async function requireAdmin(context: Context, next: Next): Promise<void> {
 
 /** Calls that stored no change leave an event of their own, refused ones with the reason. */
 function audit(store: Pick<ClientStore, 'recordEvent'>, now: () => number, log: Logger): Middleware<ManagementState> {
+  const record = (event: Omit<AuditEvent, 'at' | 'action' | 'clientId'>) =>
+    store.recordEvent({ at: now(), action: 'management.call', clientId: null, ...event }).catch((error: unknown) => {
+      log.error({ err: error, request_id: event.actor.requestId }, 'the audit event could not be stored');
+    });
+  const keepRefusal = createRefusalBound((clientId, leftOut) => {
+    const actor = { clientId, requestId: null };
+    void record({ actor, outcome: 'admin_required', details: { left_out: leftOut } });
+  });
   return async (context, next) => {
     let outcome = 'done';
     try {
@@ -348,16 +367,11 @@ function audit(store: Pick<ClientStore, 'recordEvent'>, now: () => number, log: 
       outcome = toProblem(error).loggedReason;
       throw error;
     } finally {
+      const { actor, principal, isAudited = false } = context.state;
+      const isKept = principal?.isAdmin === true || keepRefusal(principal?.id ?? 0);
       // what the database could not answer changed nothing, and it would be waited for once more
-      if (!context.state.isAudited && outcome !== 'store_unavailable') {
-        const { actor, requestId } = context.state;
-        const details = { method: context.method, path: redact(context.path).slice(0, 256) };
-        await store
-          .recordEvent({ at: now(), actor, action: 'management.call', clientId: null, outcome, details })
-          .catch((error: unknown) => {
-            log.error({ err: error, request_id: requestId }, 'the audit event could not be stored');
-          });
-      }
+      if (!isAudited && outcome !== 'store_unavailable' && isKept)
+        await record({ actor, outcome, details: { method: context.method, path: redact(context.path).slice(0, 256) } });
     }
   };
 }

@@ -1,5 +1,5 @@
 import { parseCredential } from '../auth/credential.ts';
-import type { Denied } from '../auth/decision.ts';
+import type { Denied, DenialReason } from '../auth/decision.ts';
 import type { Denials } from '../auth/denials.ts';
 import { findingOf } from '../auth/findings.ts';
 import type { Presented } from '../auth/authenticator.ts';
@@ -18,11 +18,21 @@ export interface DenialReporterOptions {
   readonly denials: Denials;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** Refusals for one reason that are said one by one, in each second; further ones are counted. */
+  readonly perSecond?: number;
 }
 
-export function createDenialReporter({ log, denials, now }: DenialReporterOptions): ReportDenial {
+/**
+ * A line for each refusal, but for a flood: of more than `perSecond` for one reason the others are one line, with how many
+ * they are. They cost next to nothing, and so whoever floods is answered cheaply.
+ */
+export function createDenialReporter({ log, denials, now, perSecond = 100 }: DenialReporterOptions): ReportDenial {
+  const isWithinBound = createBound(perSecond, (reason, outcome, leftOut) => {
+    log.warn({ outcome, reason, left_out: leftOut }, 'denied, more often than is said one by one');
+  });
   return (denied, policy, request) => {
     const { outcome, reason } = denied;
+    if (!isWithinBound(reason, outcome)) return;
     const at = now();
     const finding = findingOf(reason, policy, request, at);
     const token = 'token' in denied ? denied.token : undefined;
@@ -44,6 +54,26 @@ export function createDenialReporter({ log, denials, now }: DenialReporterOption
       case 'unavailable':
         log.warn({ ...record, cause, ...finding }, 'cannot decide');
     }
+  };
+}
+
+type OnLeftOut = (reason: DenialReason, outcome: Denied['outcome'], leftOut: number) => void;
+
+/** Says whether one more is within the bound of its second; at the end of the second, how many were not. */
+function createBound(perSecond: number, onLeftOut: OnLeftOut) {
+  const counted = new Map<DenialReason, { outcome: Denied['outcome']; count: number }>();
+  const endSecond = () => {
+    for (const [reason, { outcome, count }] of counted) {
+      if (count > perSecond) onLeftOut(reason, outcome, count - perSecond);
+    }
+    counted.clear();
+  };
+  return (reason: DenialReason, outcome: Denied['outcome']): boolean => {
+    if (counted.size === 0) setTimeout(endSecond, 1_000).unref();
+    const known = counted.get(reason);
+    if (known) return ++known.count <= perSecond;
+    counted.set(reason, { outcome, count: 1 });
+    return true;
   };
 }
 

@@ -1,4 +1,4 @@
-import { ambiguous, harmlessId, isPolicyHeader, type GatewayHeaders } from './request-headers.ts';
+import { ambiguous, harmlessId, isNearlyPolicyHeader, isPolicyHeader, type GatewayHeaders } from './request-headers.ts';
 
 /** The head of a request for a decision (RFC 9112 2.1). */
 export interface RequestHead extends GatewayHeaders {
@@ -84,6 +84,8 @@ export function parseRequestHead(head: string): RequestHead | undefined {
       case 'upgrade':
       case 'expect':
         return undefined;
+      default:
+        if (isNearlyPolicyHeader(lowered)) policyLines += `${policyLines && '\n'}${head.slice(start, end)}`;
     }
   }
   if (hosts !== 1) return undefined;

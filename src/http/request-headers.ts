@@ -32,7 +32,7 @@ export function readGatewayHeaders(rawHeaders: readonly string[]): GatewayHeader
     if (name === 'authorization') authorization = authorization === undefined ? value : ambiguous;
     else if (name === 'x-client-address') clientAddress = clientAddress === undefined ? value : '';
     else if (name === 'x-request-id') requestId = harmlessId(value);
-    else if (isPolicyHeader(name)) policyLines.push(`${name}:${value}`);
+    else if (isPolicyHeader(name) || isNearlyPolicyHeader(name)) policyLines.push(`${name}:${value}`);
   }
   return { policyLines: policyLines.join('\n'), authorization, clientAddress: clientAddress ?? '', requestId };
 }
@@ -40,6 +40,16 @@ export function readGatewayHeaders(rawHeaders: readonly string[]): GatewayHeader
 /** Whether a header, its name in lower case, is one that says what is accepted. */
 export function isPolicyHeader(name: string): boolean {
   return name === 'x-policy' || name.startsWith('x-policy-');
+}
+
+const nearly = new RegExp(`^x?policy|(?:${policySettings.join('|').replaceAll('_', '')})$`);
+
+/**
+ * Whether a header that is none of ours was meant to say what is accepted: `X_Policy_Require_Admin`, `X-Polcy-Require-Admin`.
+ * What it asks for must not be ignored.
+ */
+export function isNearlyPolicyHeader(name: string): boolean {
+  return nearly.test(name.replace(/[^a-z]+/g, ''));
 }
 
 /** The request id when it may stand in a log as it is, else empty. */
@@ -72,7 +82,8 @@ export function readPolicy(policyLines: string): PolicySource {
         take(pair.includes('=') ? setting : '', pair.slice(setting.length + 1), `"${setting}" of x-policy`);
       }
     } else {
-      take(name.slice('x-policy-'.length).replaceAll('-', '_'), value, name);
+      const setting = name.startsWith('x-policy-') ? name.slice('x-policy-'.length).replaceAll('-', '_') : '';
+      take(setting, value, name);
     }
   }
   return policy;

@@ -1,11 +1,11 @@
-import { isIP } from 'node:net';
 import { z } from 'zod';
 import { isId } from '../auth/api-key.ts';
 import { fitsHeader } from '../auth/header-value.ts';
-import { faultOfCidr } from '../auth/network.ts';
+import { faultOfCidr, isAddress } from '../auth/network.ts';
 import { parseRate } from '../auth/rate-limit.ts';
 import { sortOrders, type SortOrder } from '../clients/client-store.ts';
 import { parseSeconds } from '../duration.ts';
+import { redact } from '../log.ts';
 import { Problem, type FieldError } from '../problem.ts';
 
 const maxCharacters = 1024;
@@ -16,7 +16,7 @@ export const unseen = /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800]
 export const emoji = /[\p{Emoji_Presentation}\p{Emoji_Modifier}\u{FE0F}\u{20E3}]/u;
 
 /** One line of visible text, 1 to 1,024 characters (Unicode code points). */
-const line = z
+const visible = z
   .string({ error: 'must be a string' })
   .refine((text) => text.length > 0, { error: 'must not be empty', abort: true })
   .refine((text) => countCharacters(text) <= maxCharacters, {
@@ -29,9 +29,14 @@ const line = z
     abort: true,
   })
   .refine((text) => text === text.normalize(), { error: 'must be in Unicode normal form C', abort: true })
-  .refine((text) => text === text.trim(), { error: 'must not begin or end with a space' })
+  .refine((text) => text === text.trim(), { error: 'must not begin or end with a space', abort: true })
   // what a refinement asks for is not to be seen in its schema, so the OpenAPI document has it from here
   .meta({ minLength: 1, maxLength: maxCharacters, pattern: String.raw`^\S(?:.*\S)?$` });
+
+/** Such a line as it may be stored: whoever sees a client sees it. */
+const line = visible.refine((text) => text === redact(text), {
+  error: 'must not contain an API key or a token: everybody is shown it',
+});
 
 /** Such a line that fits into a header whole: of two clients that are cut off alike, an application would see one. */
 const identifier = line.refine(fitsHeader, {
@@ -52,6 +57,8 @@ const time = z.iso
   .datetime({ offset: true, error: 'must be a time as in RFC 3339, such as 2027-01-31T00:00:00Z, or null' })
   .transform((text) => Date.parse(text))
   .refine((at) => at <= Date.parse('9999-12-31T23:59:59.999Z'), { error: 'is beyond the year 9999' })
+  // an offset makes it so, and what is shown could not be sent again
+  .refine((at) => at >= Date.parse('0000-01-01T00:00:00Z'), { error: 'is before the year 0' })
   // the format says it all
   .meta({ pattern: undefined });
 
@@ -117,7 +124,7 @@ const span = z
 /** What is said of the members of an API client, wherever they stand. */
 export const clientMembers = {
   name: line.meta({
-    description: `One line of visible text in any script: no control or invisible characters, no emoji, no space at either end, in Unicode normal form C. The application receives it as \`X-Client-Name\`.`,
+    description: `One line of visible text in any script: no control or invisible characters, no emoji, no space at either end, no API key or token in it, in Unicode normal form C. The application receives it as \`X-Client-Name\`.`,
   }),
   api_client_id: identifier.meta({
     description: `Unique. As \`name\`, and at most 1,024 bytes when percent-encoded. The application receives it as \`X-Client-Id\`; for access tokens it is what names the client.`,
@@ -320,7 +327,7 @@ export const introspectRequest = z
     }),
     address: z
       .string({ error: 'must be a string' })
-      .refine((text) => isIP(text) !== 0, { error: 'must be an IP address' })
+      .refine(isAddress, { error: 'must be an IP address' })
       .meta({
         description: 'The IPv4 or IPv6 address that the request would come from. Without it your own.',
         anyOf: [{ format: 'ipv4' }, { format: 'ipv6' }],
@@ -409,9 +416,9 @@ export const listQuery = z
       .meta({ description: 'Where the page before ended: take the whole address from its `Link` header.' })
       .optional(),
     sort: sort.meta({ description: 'What the list is in the order of; with `-` the other way round.' }).prefault('id'),
-    name: line.meta({ description: 'A part of the name. A to Z and a to z are the same.' }).optional(),
-    api_client_id: line.meta({ description: 'The `api_client_id`, whole.' }).optional(),
-    tag: line.meta({ description: 'One of the tags, whole.' }).optional(),
+    name: visible.meta({ description: 'A part of the name. A to Z and a to z are the same.' }).optional(),
+    api_client_id: visible.meta({ description: 'The `api_client_id`, whole.' }).optional(),
+    tag: visible.meta({ description: 'One of the tags, whole.' }).optional(),
     is_admin: queryFlag.meta({ description: 'Administrators, or all others.' }).optional(),
     state: z
       .enum(['enabled', 'disabled', 'expired'], { error: 'must be enabled, disabled or expired' })

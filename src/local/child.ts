@@ -33,7 +33,7 @@ export function startChild({ name, command, env, restartEnv = env, output, stopW
   const say = (message: string) => output.write(`apigw: ${message}\n`);
   const stopping = new AbortController();
   let isKept = false;
-  let pause = firstPause;
+  let nextPause = 0;
   let fail: (error: Error) => void;
   const failed = new Promise<never>((_, reject) => {
     fail = reject;
@@ -47,7 +47,7 @@ export function startChild({ name, command, env, restartEnv = env, output, stopW
   }
 
   function launch(environment: NodeJS.ProcessEnv): ChildProcess {
-    const startedAt = Date.now();
+    const startedAt = performance.now();
     // A process group of its own: Ctrl-C reaches only us, and we stop the others in order. The signal of the parent's
     // death covers the case that we are killed and can stop nobody.
     const child = spawn('setpriv', ['--pdeathsig', 'SIGTERM', '--', ...command], {
@@ -67,8 +67,10 @@ export function startChild({ name, command, env, restartEnv = env, output, stopW
         return;
       }
       killGroup(child, 'SIGKILL');
-      pause = Date.now() - startedAt > longestPause ? firstPause : Math.min(pause * 2, longestPause);
-      say(`${name} ended (${how}); starting it again in ${pause / 1000} s`);
+      // at once, but for one that keeps ending
+      const pause = performance.now() - startedAt > longestPause ? 0 : nextPause;
+      nextPause = Math.min(Math.max(pause * 2, firstPause), longestPause);
+      say(`${name} ended (${how}); starting it again${pause === 0 ? '' : ` in ${pause / 1000} s`}`);
       delay(pause, undefined, { signal: stopping.signal }).then(
         () => {
           current = launch(restartEnv);

@@ -69,10 +69,15 @@ export const localSettings = {
     allowed: 'an absolute path on a tmpfs',
     about: "For nginx's [decision cache](nginx.md#cache-decisions) alone, if a server has one; emptied at every start.",
   },
+  APIGW_STRICT: {
+    default: '`false`',
+    allowed: 'true or false',
+    about: '`true`: what the [check of the configuration](nginx.md#the-check) warns of refuses a start or a reload.',
+  },
 };
 
-/** Those of them that nginx/stage.sh alone understands, and checks. */
-const forStaging = ['APIGW_HOSTNAME', 'APIGW_PUBLIC_HTTPS_PORT'];
+/** Those of them that nginx/stage.sh and check.sh alone understand, and check. */
+const forStaging = ['APIGW_HOSTNAME', 'APIGW_PUBLIC_HTTPS_PORT', 'APIGW_STRICT'];
 
 /** The gateway's settings that may be given to `npm run up`; its addresses are decided here. */
 const passedOn = [
@@ -86,6 +91,7 @@ const passedOn = [
   'OIDC_STALE_KEYS_LIFETIME',
   'APIGW_LOG_LEVEL',
   'APIGW_LOG_GRANTED_EVERY',
+  'APIGW_AUDIT_RETENTION',
   'APIGW_WORKERS',
   'APIGW_FRONT_DOOR',
 ];
@@ -126,6 +132,10 @@ export function readLocalSettings(env: Environment, root: string, isRoot: boolea
   const httpPort = readPort('APIGW_HTTP_PORT', isRoot ? 80 : 8080);
   if (httpsPort === httpPort)
     problems.push(`APIGW_HTTPS_PORT and APIGW_HTTP_PORT are both ${httpPort}; they must differ.`);
+  if (!['', 'true', 'false', undefined].includes(env['APIGW_STRICT']))
+    problems.push(
+      `APIGW_STRICT is ${JSON.stringify(env['APIGW_STRICT'])}, which is not allowed; allowed: true or false.`,
+    );
 
   if (problems.length > 0) throw new ConfigError(problems);
   return {
@@ -136,13 +146,15 @@ export function readLocalSettings(env: Environment, root: string, isRoot: boolea
     appUpstream: env['APIGW_APP_UPSTREAM'] || undefined,
     cacheDir: env['APIGW_CACHE_DIR'] || undefined,
     gatewayEnv: given,
-    runParent: isRoot ? '/run' : shortEnough(stateDir) ? stateDir : tmpdir(),
+    runParent: isRoot ? '/run' : isFitForSockets(stateDir) ? stateDir : tmpdir(),
     nginx: env['APIGW_NGINX'] || 'nginx',
     stagingEnv: Object.fromEntries(Object.entries(env).filter(([name]) => forStaging.includes(name))),
   };
 }
 
-/** Whether a socket in a folder of it has a path that fits: 107 bytes (unix(7)). */
-function shortEnough(directory: string): boolean {
-  return Buffer.byteLength(join(directory, 'apigw-XXXXXX', 'management.sock')) <= 107;
+/** Whether a socket in a folder of it has a path that fits: 107 bytes (unix(7)), and nginx/stage.sh takes it. */
+function isFitForSockets(directory: string): boolean {
+  return (
+    !/[\s;{}"'$\\#*?]/.test(directory) && Buffer.byteLength(join(directory, 'apigw-XXXXXX', 'management.sock')) <= 107
+  );
 }

@@ -204,9 +204,9 @@ async function untilReady(
   isReady: () => Promise<boolean>,
   patience: number,
 ): Promise<void> {
-  const deadline = Date.now() + patience;
+  const deadline = performance.now() + patience;
   while (!(await Promise.race([failed, isReady()]))) {
-    if (Date.now() > deadline) throw new Error(`${name} does not answer after ${patience / 1000} s.`);
+    if (performance.now() > deadline) throw new Error(`${name} does not answer after ${patience / 1000} s.`);
     await delay(25);
   }
 }

@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs';
 import { copyFile, link, open, rename, rm } from 'node:fs/promises';
+import type { Actor, AuditEvent } from '../clients/api-client.ts';
 import { firstClient } from '../clients/client-store.ts';
 import type { DatabaseAddress } from '../database-address.ts';
 import { withoutStatement } from './client-store.ts';
-import { latestVersion } from './migrations.ts';
-import { isOurs, openDatabase, openStore, versionOf } from './open-store.ts';
+import { latestVersion, versionOf } from './migrations.ts';
+import { expectUndamaged, isOurs, openDatabase, openStore } from './open-store.ts';
 import { openSqlite } from './sqlite.ts';
 
 /**
@@ -26,7 +27,7 @@ export async function backUp(file: string, to: string): Promise<void> {
  * The version of the schema, and the one that this program brings a database to. Changes nothing.
  *
  * @returns undefined for a PostgreSQL database that nothing has been made in yet
- * @throws {Error} when it cannot be opened, or is no database of this program
+ * @throws {Error} when it cannot be opened, is damaged, or is no database of this program
  */
 export async function inspectDatabase(
   address: DatabaseAddress,
@@ -36,7 +37,24 @@ export async function inspectDatabase(
     const version = await versionOf(database.read);
     if (version === undefined && typeof address !== 'string') return undefined;
     if (version === undefined) throw new Error(`${address as string} is not a database of this program.`);
+    if (typeof address === 'string') await expectUndamaged(database, address);
     return { version, latest: latestVersion };
+  } finally {
+    await database.close();
+  }
+}
+
+/**
+ * Records what was done to a database as a whole, unless its schema is another program's.
+ *
+ * @throws {Error} when it cannot be written
+ */
+export async function recordDone(file: string, event: AuditEvent): Promise<void> {
+  const inspected = await inspectDatabase(file);
+  if (inspected?.version !== latestVersion) return;
+  const { database, store } = await openStore(file);
+  try {
+    await store.recordEvent(event);
   } finally {
     await database.close();
   }
@@ -54,7 +72,7 @@ export interface Restored {
  *
  * @throws {Error} saying what is wrong with the copy, or that the database is in use; nothing has changed then
  */
-export async function restore(copy: string, file: string, now: Date): Promise<Restored> {
+export async function restore(copy: string, file: string, actor: Actor, now: Date): Promise<Restored> {
   // on the same file system as the database, so that the last step is one rename
   const incoming = `${file}.restoring`;
   const leaveNothing = () =>
@@ -64,6 +82,13 @@ export async function restore(copy: string, file: string, now: Date): Promise<Re
     await copyFile(copy, incoming);
     if (!(await isOurs(incoming))) throw new Error('It is not a database of this program.');
     const clients = await examine(incoming);
+    await recordDone(incoming, {
+      at: now.getTime(),
+      actor,
+      action: 'database.restore',
+      clientId: null,
+      outcome: 'done',
+    });
     await flush(incoming);
     const kept = await setAside(file, now);
     await rename(incoming, file);

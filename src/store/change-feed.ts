@@ -70,7 +70,10 @@ export async function followChanges({
       return;
     }
     if (latest.revision === seen.revision) return;
-    for (const id of await revisions.changedClients(seen.revision, latest.revision)) onChange(id);
+    const changed = await revisions.changedClients(seen.revision, latest.revision);
+    // this process has slept for longer than the audit trail is kept
+    if (changed === undefined) onReset();
+    else for (const id of changed) onChange(id);
     seen = latest;
   }
 

@@ -20,7 +20,7 @@ import {
   type JoinedRow,
   type KeyRow,
 } from './client-rows.ts';
-import { insertEvent, selectEvents, toEvent } from './events.ts';
+import { insertEvent, pruneEvents, selectEvents, toEvent } from './events.ts';
 import { inBatches } from './in-batches.ts';
 import { selectClients } from './select-clients.ts';
 import type { Database } from './database.ts';
@@ -89,8 +89,17 @@ export function createClientStore(
         const progress = { isDone: false };
         try {
           return await write.transaction(async (transaction) => {
-            const revision = await dialect.advanceRevision(transaction);
-            const result = await work(createTransaction(dialect, transaction, revision));
+            const changes = createTransaction(dialect, transaction, await dialect.advanceRevision(transaction));
+            let events = 0;
+            const result = await work({
+              ...changes,
+              recordEvent: (event) => {
+                events++;
+                return changes.recordEvent(event);
+              },
+            });
+            // whoever changes something says so; who has found nothing to change makes no revision
+            if (events === 0) await transaction('revision').where('id', 1).decrement('value', 1);
             expectFile();
             progress.isDone = true;
             return result;
@@ -105,6 +114,8 @@ export function createClientStore(
       ask('change', () => dialect.inTurn(write, (transaction) => insertEvent(transaction, event, null))),
 
     listEvents: (query) => ask('read', async () => (await selectEvents(read, query)).map(toEvent)),
+
+    pruneEvents: (before, limit) => ask('change', () => pruneEvents(write, before, limit)),
 
     markKeyUsed: (keyId, at) =>
       ask('change', async () => {

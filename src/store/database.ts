@@ -15,8 +15,8 @@ export interface Database {
    */
   readonly lookUp: (sql: string, ...values: readonly unknown[]) => Promise<unknown[]>;
   /**
-   * @throws {FileGone} when the file is not the one that was opened: what is written to that one would be lost with the
-   * next restart
+   * @throws {FileGone} when the file, its log or the index of its log is not the one that was opened: what is written to
+   * that one would be lost with the next restart
    */
   readonly expectFile: () => void;
   /** @param onNotice called when the database says by itself that something has changed */
@@ -28,15 +28,23 @@ export interface Database {
 export interface Revisions {
   /** The revision now, and which database says so: after a failover another one does, and may know less. */
   readonly latest: () => Promise<{ readonly revision: number; readonly source: string }>;
-  /** The ids of clients that were changed after one revision and until another. */
-  readonly changedClients: (after: number, until: number) => Promise<readonly number[]>;
+  /** The ids of clients that were changed after one revision and until another; undefined when it is not known any more. */
+  readonly changedClients: (after: number, until: number) => Promise<readonly number[] | undefined>;
   /** Whether notices arrive; undefined for a database that has none. */
   readonly isNotified: () => boolean | undefined;
   readonly close: () => Promise<void>;
 }
 
-/** By any connection of it. */
-export async function selectChangedClients(database: Knex, after: number, until: number): Promise<readonly number[]> {
+/** By any connection of it. Undefined when events from then have left the audit trail. */
+export async function selectChangedClients(
+  database: Knex,
+  after: number,
+  until: number,
+): Promise<readonly number[] | undefined> {
+  const oldest = await database<{ revision: number }>('audit_events')
+    .whereNotNull('revision')
+    .min<{ revision: number | null }[]>({ revision: 'revision' });
+  if ((oldest[0]?.revision ?? Infinity) > after + 1) return undefined;
   const rows: { client_id: number }[] = await database('audit_events')
     .where('revision', '>', after)
     .andWhere('revision', '<=', until)

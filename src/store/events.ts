@@ -32,6 +32,22 @@ export async function insertEvent(database: Knex, event: AuditEvent, revision: n
   });
 }
 
+/** A trigger refuses every other removal. */
+export function pruneEvents(database: Knex, before: number, limit: number): Promise<number> {
+  return database.transaction(async (transaction) => {
+    const allow = (time: number) => transaction('audit_pruning').where('id', 1).update({ before: time });
+    await allow(before);
+    const oldest = transaction<EventRow>('audit_events')
+      .where('at', '<', before)
+      .orderBy('at')
+      .limit(limit)
+      .select('id');
+    const removed = await transaction<EventRow>('audit_events').whereIn('id', oldest).delete();
+    await allow(0);
+    return removed;
+  });
+}
+
 export function selectEvents(database: Knex, query: EventQuery): PromiseLike<EventRow[]> {
   const { limit, isDescending, after, clientId, actorId, action, outcome, requestId, since, until } = query;
   const found = database<EventRow>('audit_events')

@@ -3,8 +3,8 @@ import type { Knex } from 'knex';
 import { existsSync } from 'node:fs';
 import { nameOfDatabase, type PostgresAddress } from '../database-address.ts';
 import { withoutStatement } from './client-store.ts';
-import { latestVersion, tables } from './migrations.ts';
-import { openStore, versionOf } from './open-store.ts';
+import { latestVersion, tables, versionOf } from './migrations.ts';
+import { openStore } from './open-store.ts';
 import { openPatientPool } from './postgres.ts';
 import { openSqlite } from './sqlite.ts';
 

@@ -17,6 +17,26 @@ const appendOnly: Readonly<Record<Dialect['name'], readonly string[]>> = {
   ],
 };
 
+/** And never removed, but by the pruning. */
+const keptUntilPruned: typeof appendOnly = {
+  sqlite: [
+    `create trigger audit_events_kept before delete on audit_events
+      when old.at >= (select before from audit_pruning where id = 1)
+      begin select raise(abort, 'audit_events is append-only'); end`,
+  ],
+  postgresql: [
+    `create function audit_events_kept() returns trigger language plpgsql as
+      $$ begin
+        if old.at >= (select before from audit_pruning where id = 1) then
+          raise exception 'audit_events is append-only';
+        end if;
+        return old;
+      end $$`,
+    `create trigger audit_events_kept before delete on audit_events
+      for each row execute function audit_events_kept()`,
+  ],
+};
+
 /** In order; one that has been released is never changed. Times are milliseconds since the epoch. */
 const migrations: readonly Migration[] = [
   async (schema, transaction) => {
@@ -112,6 +132,15 @@ const migrations: readonly Migration[] = [
     await transaction.raw('create index api_keys_imported on api_keys (id) where is_imported');
     for (const statement of appendOnly[dialect]) await transaction.raw(statement);
   },
+  // events are removed by the pruning alone, which says in the same transaction from before when
+  async (schema, transaction, dialect) => {
+    await schema.createTable('audit_pruning', (table) => {
+      table.integer('id').primary();
+      table.bigInteger('before').notNullable();
+    });
+    await transaction('audit_pruning').insert({ id: 1, before: 0 });
+    for (const statement of keptUntilPruned[dialect]) await transaction.raw(statement);
+  },
 ];
 
 export const latestVersion = migrations.length;
@@ -123,6 +152,8 @@ export const latestVersion = migrations.length;
  * @throws {Error} when a newer program has been at this database
  */
 export async function migrate(database: Knex, dialect: Dialect): Promise<void> {
+  // which needs no lock: who only reads need not wait for who writes
+  if ((await versionOf(database)) === latestVersion) return;
   const work = (transaction: Knex) => migrateAlone(transaction, dialect);
   if (dialect.name === 'postgresql') {
     await database.transaction(async (transaction) => {
@@ -134,6 +165,13 @@ export async function migrate(database: Knex, dialect: Dialect): Promise<void> {
   }
   await database.raw(createVersionTable);
   await database.transaction(work);
+}
+
+/** Of the schema; undefined when there is none of this program. */
+export async function versionOf(database: Knex): Promise<number | undefined> {
+  if (!(await database.schema.hasTable('schema_version'))) return undefined;
+  const row = await database<{ version: number }>('schema_version').first('version');
+  return row?.version ?? 0;
 }
 
 /** Any number that nobody else in the same database takes. */

@@ -3,13 +3,13 @@ import type { ClientStore } from '../clients/client-store.ts';
 import { nameOfDatabase, type DatabaseAddress, type PostgresAddress } from '../database-address.ts';
 import { createClientStore, withoutStatement, type StoreDurations } from './client-store.ts';
 import type { Database } from './database.ts';
-import { latestVersion, migrate } from './migrations.ts';
-import { openSqlite } from './sqlite.ts';
+import { latestVersion, migrate, versionOf } from './migrations.ts';
+import { openingError, openSqlite, remedyOf, wayBack } from './sqlite.ts';
 
 /**
  * Opens the database and brings its schema up to date. A SQLite file is made when it does not exist.
  *
- * @throws {Error} naming the database, when it cannot be opened or used
+ * @throws {Error} naming the database, when it cannot be opened or used; StoreUnavailable when it may be later
  */
 export async function openStore(
   address: DatabaseAddress,
@@ -21,9 +21,8 @@ export async function openStore(
     else await migratePostgres(address, database);
   } catch (error) {
     await database.close();
-    throw new Error(`The database ${nameOfDatabase(address)} cannot be used. ${withoutStatement(error as Error)}`, {
-      cause: error,
-    });
+    const why = withoutStatement(error as Error) + remedyOf(error);
+    throw openingError(`The database ${nameOfDatabase(address)} cannot be used. ${why}`, error);
   }
   return { database, store: createClientStore(database, durations) };
 }
@@ -47,11 +46,18 @@ async function migratePostgres(address: PostgresAddress, { read, dialect }: Data
   }
 }
 
-/** Of the schema; undefined when there is none of this program. */
-export async function versionOf(database: Database['read']): Promise<number | undefined> {
-  if (!(await database.schema.hasTable('schema_version'))) return undefined;
-  const row = await database<{ version: number }>('schema_version').first('version');
-  return row?.version ?? 0;
+/**
+ * Looks at every page once. Without this a damaged one is found by whoever happens to need it, perhaps weeks later, when no
+ * good backup is left.
+ *
+ * @throws {Error} naming the database, what is damaged, and the way back
+ */
+export async function expectUndamaged({ read }: Database, file: string): Promise<void> {
+  const damage = await read.raw<{ quick_check: string }[]>('pragma quick_check(1)').then(
+    ([first]) => first?.quick_check ?? 'no answer',
+    (error: unknown) => withoutStatement(error as Error),
+  );
+  if (damage !== 'ok') throw new Error(`The database ${file} is damaged: ${damage.replaceAll('\n', ' ')}. ${wayBack}`);
 }
 
 /**

@@ -2,17 +2,18 @@ import { accessSync, constants, existsSync, mkdirSync, statSync } from 'node:fs'
 import { dirname } from 'node:path';
 import knex, { type Knex } from 'knex';
 import sqlite3 from 'sqlite3';
+import { StoreUnavailable } from '../clients/client-store.ts';
 import { selectChangedClients, type Database } from './database.ts';
 import { sqliteDialect } from './sqlite-dialect.ts';
 
-/** The database file has been removed, or another has been put in its place. */
+/** One of the database's files has been removed, or another has been put in its place. */
 export class FileGone extends Error {
   override readonly name = 'FileGone';
   readonly code = 'FILE_GONE';
 }
 
 /** Milliseconds that a statement waits for a lock another process holds. */
-const busyTimeout = 2_000;
+const busyTimeout = 1_500;
 
 /** Milliseconds for which lookups believe that the file is still there. Well below the bound for changes by others. */
 const fileTrust = 100;
@@ -22,13 +23,22 @@ type Connection = {
   exec(sql: string, callback: (error: Error | null) => void): void;
 };
 
+/** The database, its write-ahead log and the index of that: another process finds the same changes only through all three. */
+function identify(file: string): readonly { readonly path: string; readonly inode: string | undefined }[] {
+  return [file, `${file}-wal`, `${file}-shm`].map((path) => {
+    const found = statSync(path, { throwIfNoEntry: false });
+    return { path, inode: found && `${found.dev}:${found.ino}` };
+  });
+}
+
 /**
  * SQLite has one writer: its connection is a queue of its own, so that a waiting write never holds up a read, and a read
  * never meets a lock (write-ahead log).
  *
  * Opens the file, making it and its folder when they do not exist, readable by this user alone.
  *
- * @throws {Error} naming the file, when it cannot be opened or is no SQLite database
+ * @throws {Error} naming the file, when it cannot be opened or is no SQLite database; StoreUnavailable when it may be
+ *   opened later
  */
 export async function openSqlite(file: string): Promise<Database> {
   // the file, its log and its index get the mode that this mask leaves
@@ -49,13 +59,14 @@ export async function openSqlite(file: string): Promise<Database> {
     await read.raw('select count(*) from sqlite_master');
     const lookups = await openLookups(file);
     opened.push(lookups.close);
-    const identity = statSync(file);
+    const opening = identify(file);
     let trustedUntil = 0;
     function expectFile(): void {
-      const found = statSync(file, { throwIfNoEntry: false });
-      if (found?.ino !== identity.ino || found.dev !== identity.dev) {
+      const now = identify(file);
+      const gone = opening.find(({ inode }, index) => inode !== now[index]?.inode);
+      if (gone) {
         trustedUntil = 0;
-        throw new FileGone(`${file} is not the file that was opened; put it back, or restart the gateway`);
+        throw new FileGone(`${gone.path} is not the file that was opened; put it back, or restart the gateway`);
       }
       trustedUntil = performance.now() + fileTrust;
     }
@@ -83,22 +94,53 @@ export async function openSqlite(file: string): Promise<Database> {
     };
   } catch (error) {
     await close();
-    throw new Error(`The database ${file} cannot be opened: ${explain(file, error as Error)}`, { cause: error });
+    throw openingError(`The database ${file} cannot be opened: ${explain(file, error as Error)}`, error);
   } finally {
     process.umask(mask);
   }
 }
 
-function explain(file: string, { message }: Error): string {
+/** What has failed while it was opened, or brought up to date. */
+export function openingError(message: string, cause: unknown): Error {
+  return isPassing(cause) ? new StoreUnavailable(message, { cause }) : new Error(message, { cause });
+}
+
+/** Whether the same may succeed later, with the same file: it is locked, or its disk is full or failing. */
+function isPassing(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = 'code' in error ? String(error.code) : '';
+  return error.name === 'KnexTimeoutError' || ['SQLITE_BUSY', 'SQLITE_FULL', 'SQLITE_IOERR', 'ENOSPC'].includes(code);
+}
+
+/** What SQLite's own words do not say: what to do. */
+export function remedyOf(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  switch (code) {
+    case 'SQLITE_BUSY':
+      return ' Another process has it locked.';
+    case 'SQLITE_CORRUPT':
+    case 'SQLITE_NOTADB':
+      return ` ${wayBack}`;
+    default:
+      return '';
+  }
+}
+
+export const wayBack = 'Put a backup in its place with: apigw restore < backup.db. The damaged file is kept beside it.';
+
+function explain(file: string, error: Error): string {
   for (const path of [file, dirname(file)].filter((one) => existsSync(one))) {
     try {
       accessSync(path, constants.R_OK | constants.W_OK);
-    } catch {
+    } catch (denied) {
+      const { code } = denied as NodeJS.ErrnoException;
+      if (code === 'EROFS') return `${path} is on a file system that is mounted read-only`;
+      if (code === 'EPERM') return `${path} is marked as immutable. As root: chattr -i ${path}`;
       const user = `${process.getuid?.() ?? 0}:${process.getgid?.() ?? 0}`;
       return `user ${user} may not read and write ${path}. As root: chown -R ${user} ${dirname(file)}`;
     }
   }
-  return message;
+  return error.message + remedyOf(error);
 }
 
 function connect(file: string, connections: number, pragmas: readonly string[]): Knex {
@@ -107,8 +149,8 @@ function connect(file: string, connections: number, pragmas: readonly string[]):
     client: 'sqlite3',
     connection: { filename: file },
     useNullAsDefault: true,
-    // nginx gives up after 4 s
-    acquireConnectionTimeout: 3_000,
+    // with the wait for a lock less than 4 s, after which nginx gives up: what it has answered by 503 is not done later
+    acquireConnectionTimeout: 2_000,
     pool: {
       min: 1,
       max: connections,

@@ -43,7 +43,7 @@ export async function startWorkers(config: Config, log: Logger): Promise<Workers
 
   function launch(pause: number): Promise<Addresses> {
     const worker = cluster.fork();
-    const launchedAt = Date.now();
+    const launchedAt = performance.now();
     return new Promise((resolve, reject) => {
       worker.on('message', (message: ToPrimary) => {
         if (message.type === 'joined') joined.add(worker);
@@ -63,7 +63,7 @@ export async function startWorkers(config: Config, log: Logger): Promise<Workers
           reject(new WorkerFailed(code === 78 ? code : 1));
           return;
         }
-        const next = Date.now() - launchedAt > longestPause ? firstPause : pause;
+        const next = performance.now() - launchedAt > longestPause ? firstPause : pause;
         log.error({ worker: worker.id, code, signal }, `a worker ended; another one starts in ${next / 1000} s`);
         const timer = setTimeout(() => {
           restarts.delete(timer);

@@ -185,7 +185,11 @@ suite('the command line', () => {
       assert.match((await done(run(['apply', '-f', file, '--yes']))).stdout, /^plan: 0 to create, 0 to update/m);
       writeFileSync(file, 'version: 1\nclients:\n  - api_client_id: x\n    api_client_id: y\n');
       const broken = await run(['apply', '-f', file, '--yes']);
-      assert.deepEqual([broken.exitCode, /is no YAML, line 4: /.test(broken.stderr)], [2, true], broken.stderr);
+      assert.deepEqual(
+        [broken.exitCode, /\.yaml, line 4: has a key twice/.test(broken.stderr)],
+        [2, true],
+        broken.stderr,
+      );
     });
 
     test(`${where}: imports from another gateway: the plan, then with --yes, with new keys in a file of one's own`, async () => {
@@ -208,12 +212,32 @@ suite('the command line', () => {
       await done(run(['clients', 'update', `${prefix}-alice`, '--cidr', '192.0.2.0/24']));
       const existing = await run(['import', '--from', 'htpasswd', file, '--yes']);
       assert.deepEqual([existing.exitCode, /alice" exists already/.test(existing.stderr)], [5, true], existing.stderr);
-      const again = await run(['import', '--from', 'htpasswd', file, '--update', '--yes', '--keys-to', keys]);
+      const other = await run(['import', '--from', 'htpasswd', file, '--update', '--yes', '--keys-to', file]);
       assert.deepEqual(
-        [again.exitCode, /cannot be made/.test(again.stderr)],
+        [other.exitCode, /no file of keys that an import has begun\. Nothing was done/.test(other.stderr)],
         [2, true],
-        'a file with keys is not written over',
+        'a file of something else is not written into',
       );
+    });
+
+    test(`${where}: an import that broke off among the keys goes on where it was`, async () => {
+      const names = ['first', 'second', 'third', 'lost'].map((name) => `${prefix}-${name}`);
+      const file = join(dir, `${prefix}-broken-off`);
+      writeFileSync(file, names.map((name) => `${name}:{SHA}x\n`).join(''));
+      await done(run(['import', '--from', 'htpasswd', file, '--yes']));
+      const keys = join(dir, `${prefix}-broken-off.csv`);
+      const { stdout: first } = await done(run(['keys', 'create', `${prefix}-first`]));
+      await done(run(['keys', 'create', `${prefix}-lost`]));
+      writeFileSync(keys, `api_client_id,id,key\n${prefix}-first,1,${first.trim()}\n${prefix}-second,2,2.abc`);
+      const { stderr } = await done(run(['import', '--from', 'htpasswd', file, '--yes', '--keys-to', keys]));
+      assert.match(stderr, /^2 keys are in /m);
+      assert.match(stderr, new RegExp(`^${prefix}-lost has a key that is not in .*apigw clients rotate \\d+$`, 'm'));
+      const rows = readFileSync(keys, 'utf8').trimEnd().split('\n');
+      assert.deepEqual(
+        rows.flatMap((row) => (/,\d+\.[A-Za-z0-9]{64}$/.test(row) ? [row.split(',')[0]] : [])),
+        [`${prefix}-first`, `${prefix}-second`, `${prefix}-third`],
+      );
+      await until('the last one works', async () => (await statusOf(rows.at(-1)?.split(',')[2] ?? '')) === 200);
     });
   }
 
@@ -226,6 +250,35 @@ suite('the command line', () => {
     assert.equal(await statusOf(`900001.${secret.slice(1)}x`), 401);
   });
 
+  test('more clients than one transaction takes are planned whole, and done as planned or not at all', async () => {
+    const file = join(dir, 'many.json');
+    const clients = Array.from({ length: 10_002 }, (_, index) => ({ api_client_id: `many-${index}` }));
+    writeFileSync(file, JSON.stringify({ version: 1, clients }));
+    const pruned = await local(['apply', '-f', file, '--yes', '--prune']);
+    assert.deepEqual([pruned.exitCode, /one transaction takes/.test(pruned.stderr)], [2, true], pruned.stderr);
+    writeFileSync(file, JSON.stringify({ version: 1, clients: [...clients, { api_client_id: 'many-7' }] }));
+    const twice = await local(['apply', '-f', file, '--yes']);
+    assert.deepEqual([twice.exitCode, /"many-7" is there twice/.test(twice.stderr)], [2, true], twice.stderr);
+    writeFileSync(file, JSON.stringify({ version: 1, clients: [...clients, { api_client_id: ' ' }] }));
+    const wrong = await local(['apply', '-f', file, '--yes']);
+    assert.match(wrong.stderr, /^apigw: In part 2 of 2, .*api_client_id/);
+    assert.deepEqual((await done(local(['clients', 'list', '--output', 'json', '--tag', 'x']))).json, []);
+    assert.equal((await local(['clients', 'show', 'many-0'])).exitCode, 3, 'nothing was done');
+
+    writeFileSync(file, JSON.stringify({ version: 1, clients }));
+    const { stdout, stderr } = await done(local(['apply', '-f', file, '--yes']));
+    assert.match(stdout, /^plan: 10002 to create, 0 to update, 0 to delete, 0 as they are$/m);
+    assert.match(stderr, /done: 10002 created/);
+    const exported = await done(local(['export', '--output', 'json']));
+    const again = await done(local(['apply', '-f', '-', '--yes'], { input: exported.stdout }));
+    assert.match(again.stdout, /^plan: 0 to create, 0 to update, 0 to delete, 100\d\d as they are$/m);
+  });
+
+  test('a file without end is read to 64 MB', async () => {
+    const ran = await local(['apply', '-f', '/dev/zero', '--yes']);
+    assert.deepEqual([ran.exitCode, /has more than 64 MB/.test(ran.stderr)], [2, true], ran.stderr);
+  });
+
   test('explains an access token by the settings of a default.conf, and a URL by asking for it', async () => {
     const conf = join(root, 'nginx/conf.d/default.conf');
     const token = await local(['explain', '-', '--conf', conf], { input: 'eyJhbGciOiJub25lIn0.e30.x' });
@@ -234,6 +287,8 @@ suite('the command line', () => {
     assert.deepEqual([exitCode, /^reason +malformed_credential$/m.test(stdout)], [1, true], stdout);
     const fine = await done(remote(['explain', `${stack.url}/x`, '--header', `Authorization: apk ${stack.adminKey}`]));
     assert.match(fine.stdout, /from the application/);
+    const unseen = await done(remote(['explain', `${stack.url}/x`, '--credential', '-'], { input: stack.adminKey }));
+    assert.match(unseen.stdout, /from the application/, 'a credential that nobody on the machine can see');
   });
 
   test('over the management API needs a key, a certificate that is trusted, and TLS', async () => {
@@ -338,22 +393,7 @@ suite('the command line', () => {
     assert.match(broken.stdout, /nginx +wrong +.*unknown directive.*default\.conf:\d+/);
   });
 
-  test('doctor passes the shipped front door, and finds a hole that somebody has made', async () => {
-    const sound = await runCli(['doctor', stack.url, '--http', `http://localhost:${stack.httpPort}`]);
-    assert.equal(sound.exitCode, 0, sound.stdout);
-    assert.match(sound.stdout, /^no credential +ok +401 no_credential$/m);
-    assert.match(sound.stdout, /^TLS 1\.3 +ok/m);
-    assert.match(sound.stdout, /^plain HTTP +ok .*redirects to https/m);
-    const open = await startTestStack({
-      edit: (text) => text.replace('location / {   # protected', 'location / {   # protected\n    auth_request off;'),
-    });
-    try {
-      await open.ask('/');
-      const found = await runCli(['doctor', open.url, '--http', `http://localhost:${open.httpPort}`]);
-      assert.match(found.stdout, /^no credential +(?:warning|wrong) /m, found.stdout);
-    } finally {
-      await open.stop();
-    }
+  test('doctor looks at what runs here', async () => {
     const here = await local(['doctor']);
     assert.match(here.stdout, /^gateway +ok /m);
     assert.match(here.stdout, /^bootstrap key +warning /m);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 import fc from 'fast-check';
 import type { Answer, Ask } from '../support/front-door.ts';
+import { madeUpKey } from '../support/keys.ts';
 import { startTestStack, type TestStack } from '../support/stack.ts';
 
 suite('bad input to the management API', () => {
@@ -46,6 +47,8 @@ suite('bad input to the management API', () => {
     'a name that is filled up with what nobody sees': ['a\u3164', /invisible/],
     'a name in another normal form': ['Zoe\u0308', /normal form C/],
     'a name that begins with a space': [' a', /begin or end with a space/],
+    'a name with an API key in it': [`our key ${madeUpKey(12)}`, /must not contain an API key or a token/],
+    'a name with a token in it': ['eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl', /an API key or a token/],
     'a name that is a number': [7, /must be a string/],
     'a name that is null': [null, /must be a string/],
     'a name that is a list': [['a'], /must be a string/],

@@ -121,5 +121,13 @@ suite('the command line', () => {
 
     gateway = await startGateway(gateway.dir);
     assert.deepEqual([await gateway.decide(early), await gateway.decide(late)], [204, 401]);
+    const actions = async (file: string) => {
+      const opened = openTestDatabase(gateway.dir, file);
+      const events = await opened<{ action: string; actor: string }>('audit_events').whereLike('action', 'database.%');
+      await opened.destroy();
+      return events.map(({ action, actor }) => `${action} by ${actor.replace(/\(.+\)/, '(...)')}`);
+    };
+    assert.deepEqual(await actions(kept.slice(gateway.dir.length + 1)), ['database.backup by command line (...)']);
+    assert.deepEqual(await actions('apigw.db'), ['database.restore by command line (...)']);
   });
 });

@@ -16,13 +16,19 @@ export interface SeenRequest {
 export interface Application {
   readonly port: number;
   readonly seen: SeenRequest[];
+  /** Requests that have begun and are not answered. */
+  readonly openRequests: () => number;
   readonly close: () => Promise<void>;
 }
 
 export async function startApplication(): Promise<Application> {
   const seen: SeenRequest[] = [];
+  let open = 0;
   const server = createServer({ maxHeaderSize: 128 * 1024 }, (request, response) => {
-    void serve(request, response, seen);
+    open++;
+    response.once('close', () => open--);
+    // a client that breaks off
+    serve(request, response, seen).catch(() => response.destroy());
   });
   const sockets = new WebSocketServer({ server });
   sockets.on('connection', (socket, request) => {
@@ -35,6 +41,7 @@ export async function startApplication(): Promise<Application> {
   return {
     port: (server.address() as { port: number }).port,
     seen,
+    openRequests: () => open,
     close: () =>
       new Promise((resolve) => {
         for (const socket of sockets.clients) socket.terminate();
@@ -55,7 +62,10 @@ async function serve(request: IncomingMessage, response: ServerResponse, seen: S
   }
   const record = { ...describe(request), bodyBytes, bodyDigest: digest.digest('hex') };
   seen.push(record);
-  const { pathname, searchParams } = new URL(record.url, 'http://application');
+  const { pathname, searchParams } = new URL(
+    URL.canParse(record.url, 'http://application') ? record.url : '/',
+    'http://application',
+  );
   if (pathname === '/events') {
     serveEvents(response);
   } else if (pathname === '/status') {

@@ -6,19 +6,23 @@ import { after } from 'node:test';
 import { gatewayCommand } from '../../src/local/stack.ts';
 import { makeTempDir, root, until } from './stack.ts';
 
+type Call = (
+  method: string,
+  path: string,
+  key: string,
+  body?: unknown,
+) => Promise<{ status: number; json: Record<string, unknown> }>;
+
 /** The gateway's process by itself, without nginx: for what happens to the process and its database. */
 export interface GatewayProcess {
   readonly child: ChildProcess;
   readonly dir: string;
   readonly output: () => string;
   readonly firstKey: () => string;
-  /** A request to the management listener, as nginx would send it. */
-  readonly manage: (
-    method: string,
-    path: string,
-    key: string,
-    body?: unknown,
-  ) => Promise<{ status: number; json: Record<string, unknown> }>;
+  /** A request for the API clients, or below them, to the management listener, as nginx would send it. */
+  readonly manage: Call;
+  /** The same below /v1/management. */
+  readonly call: Call;
   /** A GET of any path of the management listener, without a credential. */
   readonly ask: (path: string) => Promise<{ status: number; json: Record<string, unknown> }>;
   /** The status that nginx would get for a key. */
@@ -32,7 +36,13 @@ after(() => {
   for (const child of spawned) child.kill('SIGKILL');
 });
 
-export function spawnGateway(dir = makeTempDir(), env: Record<string, string> = {}, name = 'gateway'): GatewayProcess {
+/** With `log`, an open file, that has what the process prints, and `output` has nothing. */
+export function spawnGateway(
+  dir = makeTempDir(),
+  env: Record<string, string> = {},
+  name = 'gateway',
+  log?: number,
+): GatewayProcess {
   const decision = join(dir, `${name}-d.sock`);
   const management = join(dir, `${name}-m.sock`);
   const [node, ...args] = gatewayCommand(root);
@@ -44,11 +54,12 @@ export function spawnGateway(dir = makeTempDir(), env: Record<string, string> = 
       APIGW_MANAGEMENT_LISTEN: `unix:${management}`,
       ...env,
     },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', log ?? 'pipe', log ?? 'pipe'],
   });
   spawned.add(child);
   let output = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  for (const stream of [child.stdout, child.stderr])
+    stream?.on('data', (chunk: Buffer) => (output += chunk.toString()));
 
   const ask = (socketPath: string, method: string, path: string, key: string, body?: unknown) =>
     new Promise<{ status: number; text: string }>((resolve, reject) => {
@@ -69,16 +80,19 @@ export function spawnGateway(dir = makeTempDir(), env: Record<string, string> = 
       call.end(body === undefined ? undefined : JSON.stringify(body));
     });
 
+  const call: Call = async (method, path, key, body) => {
+    const { status, text } = await ask(management, method, `/v1/management${path}`, key, body);
+    return { status, json: (text === '' ? {} : JSON.parse(text)) as Record<string, unknown> };
+  };
+
   return {
     child,
     dir,
     output: () => output,
     firstKey: () => /^NEWLY GENERATED API KEY: (.*)$/m.exec(output)?.[1] ?? '',
     ended: once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>,
-    async manage(method, path, key, body) {
-      const { status, text } = await ask(management, method, `/v1/management/api-clients${path}`, key, body);
-      return { status, json: (text === '' ? {} : JSON.parse(text)) as Record<string, unknown> };
-    },
+    call,
+    manage: (method, path, key, body) => call(method, `/api-clients${path}`, key, body),
     async ask(path) {
       const { status, text } = await ask(management, 'GET', path, '');
       return { status, json: JSON.parse(text) as Record<string, unknown> };
@@ -91,10 +105,14 @@ export function spawnGateway(dir = makeTempDir(), env: Record<string, string> = 
 
 export async function startGateway(dir?: string, env?: Record<string, string>, name?: string): Promise<GatewayProcess> {
   const gateway = spawnGateway(dir, env, name);
-  await until('the gateway is ready', () => {
-    if (gateway.child.exitCode !== null) throw new Error(`the gateway ended: ${gateway.output()}`);
-    return gateway.output().includes('"msg":"ready"');
-  });
+  await until(
+    'the gateway is ready',
+    () => {
+      if (gateway.child.exitCode !== null) throw new Error(`the gateway ended: ${gateway.output()}`);
+      return gateway.output().includes('"msg":"ready"');
+    },
+    30_000,
+  );
   return gateway;
 }
 

@@ -14,6 +14,8 @@ export const root = join(import.meta.dirname, '../..');
 export interface TestStackOptions {
   /** Edits the shipped default.conf as an operator would. */
   readonly edit?: (defaultConf: string) => string;
+  /** The same for limits.conf. */
+  readonly editLimits?: (limitsConf: string) => string;
   readonly env?: Readonly<Record<string, string>>;
   readonly stateDir?: string;
 }
@@ -34,6 +36,7 @@ export interface TestStack extends FrontDoor {
 
 export async function startTestStack({
   edit,
+  editLimits,
   env = {},
   stateDir = makeTempDir(),
 }: TestStackOptions = {}): Promise<TestStack> {
@@ -47,6 +50,12 @@ export async function startTestStack({
   if (conf !== shipped) {
     mkdirSync(join(configDir, 'nginx/conf.d'), { recursive: true });
     writeFileSync(join(configDir, 'nginx/conf.d/default.conf'), conf);
+  }
+  if (editLimits) {
+    const limits = readFileSync(join(root, 'nginx/conf.d/limits.conf'), 'utf8');
+    assert.notEqual(editLimits(limits), limits, 'the edit of limits.conf changes nothing');
+    mkdirSync(join(configDir, 'nginx/conf.d'), { recursive: true });
+    writeFileSync(join(configDir, 'nginx/conf.d/limits.conf'), editLimits(limits));
   }
   const settings = readLocalSettings(
     {

@@ -38,6 +38,7 @@ suite('the environment', () => {
       workers: 1,
       allowInsecureHttp: false,
       staleKeysLifetime: 3_600_000,
+      auditRetention: null,
       traces: undefined,
       frontDoor: null,
     });
@@ -55,6 +56,7 @@ suite('the environment', () => {
       APIGW_WORKERS: '64',
       OIDC_ALLOW_INSECURE_HTTP: 'True',
       OIDC_STALE_KEYS_LIFETIME: '2h',
+      APIGW_AUDIT_RETENTION: '400d',
       APIGW_FRONT_DOOR: '[::1]:443',
       PATH: '/bin',
     });
@@ -69,10 +71,17 @@ suite('the environment', () => {
       workers: 64,
       allowInsecureHttp: true,
       staleKeysLifetime: 7_200_000,
+      auditRetention: 34_560_000_000,
       traces: undefined,
       frontDoor: { host: '::1', port: 443 },
     });
   });
+
+  for (const address of ['[::::]:80', '[192.0.2.1]:80', 'localhost]:80', '[::1:80', '::1:80']) {
+    test(`is refused with ${address}, which is no address`, () => {
+      assert.equal(problemsOf({ APIGW_MANAGEMENT_LISTEN: address }).length, 1);
+    });
+  }
 
   test('is refused with all of its mistakes at once, each by name, and no secret repeated', () => {
     const problems = problemsOf({

@@ -18,6 +18,17 @@ suite('the network of a client', () => {
     });
   }
 
+  test('has no address with a zone, whatever the zone is', () => {
+    const everywhere = createNetwork(['0.0.0.0/0', '::/0']);
+    for (const address of ['fe80::1%eth0', '::1%a-b', '::ffff:192.0.2.9%1'])
+      assert.equal(everywhere.has(address), false, address);
+  });
+
+  test('does not take the IPv6 address ::192.0.2.9 for the IPv4 address', () => {
+    assert.equal(network.has('::192.0.2.9'), false);
+    assert.equal(createNetwork(['::/0']).has('::192.0.2.9'), true);
+  });
+
   test('is nobody when it has a block that is none', () => {
     const broken = createNetwork(['anywhere']);
     for (const address of ['192.0.2.1', '::1', '']) assert.equal(broken.has(address), false);

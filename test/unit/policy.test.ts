@@ -7,6 +7,7 @@ import {
   type PolicySetting,
   type PolicySource,
 } from '../../src/auth/policy.ts';
+import { parseRequestHead } from '../../src/http/request-head.ts';
 import { readGatewayHeaders, readPolicy } from '../../src/http/request-headers.ts';
 
 const compilePolicy = createPolicyCompiler({ allowInsecureHttp: false });
@@ -121,6 +122,40 @@ suite('the headers from nginx', () => {
     const policy = compilePolicy(readPolicy(readGatewayHeaders(all).policyLines));
     assert.deepEqual([policy.apiKeysEnabled, policy.openIdConnectEnabled, policy.challenge], [false, false, '']);
     assert.match(policy.problems.join(), /x-policy-require-admins is not a setting/);
+  });
+
+  for (const name of ['X_Policy_Require_Admin', 'X-Polcy-Require-Admin', 'X-PolicyRequire-Admin', 'X-Require-Admin']) {
+    test(`switch everything off when one was meant as a setting: ${name}`, () => {
+      const lines = ['X-Policy-Api-Keys-Enabled', 'on', name, 'on'];
+      const policy = compilePolicy(readPolicy(readGatewayHeaders(lines).policyLines));
+      assert.equal(policy.challenge, '');
+      assert.match(policy.problems.join(), new RegExp(`${name.toLowerCase()} is not a setting`));
+      const head = `GET /decision HTTP/1.1\r\nHost: gateway\r\nX-Policy: api_keys_enabled=on\r\n${name}: on`;
+      assert.equal(compilePolicy(readPolicy(parseRequestHead(head)?.policyLines ?? '')).challenge, '');
+    });
+  }
+
+  for (const [setting, wrong, good] of [
+    ['Oidc-Clock-Tolerance', '10m', '10s'],
+    ['Oidc-Max-Lifetime', 'soon', '1h'],
+    ['Oidc-Algorithms', 'RS256 HS256', 'RS256'],
+    ['Allowed-Clients', 'billing %zz', 'billing'],
+  ] as const) {
+    test(`that come twice do not mend each other: ${setting}`, () => {
+      for (const [first, second] of [
+        [wrong, good],
+        [good, wrong],
+      ] as const) {
+        const { tokens, problems } = twice(setting, first, second);
+        assert.equal(tokens, undefined);
+        assert.match(problems.join(), new RegExp(`${setting.toLowerCase().replaceAll('-', '_')} (?:is|has) "`));
+      }
+    });
+  }
+
+  test('name no client by an api_client_id that is too long to be one', () => {
+    const { allowedClients, problems } = compilePolicy(source({ allowed_clients: 'a'.repeat(1025) }));
+    assert.deepEqual([allowedClients?.size, problems.length], [0, 1]);
   });
 
   for (const line of ['api_keys_enabled=on\trequire_admins=on', 'api_keys_enabled=on\trequire_admin', 'on', '']) {

@@ -1,8 +1,5 @@
-import { execFile } from 'node:child_process';
-import { accessSync, constants, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { promisify } from 'node:util';
 import type { Command } from 'commander';
 import { createPolicyCompiler } from '../../auth/policy.ts';
 import { nameOfDatabase, type DatabaseAddress } from '../../database-address.ts';
@@ -11,18 +8,15 @@ import { inspectDatabase } from '../../store/backup.ts';
 import { configure, expectLocal, outputOf, problemsOf } from '../connection.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { policyHeadersOf } from '../server-settings.ts';
+import { checkDump, checkNginx, shippedFiles } from './check-nginx.ts';
 import type { Check } from './checks.ts';
 import { showChecks } from './checks.ts';
 
 interface Options {
   readonly conf?: string;
-  readonly nginxFiles?: string;
+  readonly dump?: string;
+  readonly strict?: boolean;
 }
-
-const runFile = promisify(execFile);
-
-/** Where the shipped nginx files are, in a clone; a container of the gateway has none. */
-const shippedFiles = join(import.meta.dirname, '../../../nginx');
 
 export function addCheckConfig(program: Command): void {
   program
@@ -31,12 +25,17 @@ export function addCheckConfig(program: Command): void {
       'what a start would say: the environment, the database, default.conf, and nginx where it is; changes nothing',
     )
     .option('--conf <file>', 'this default.conf (default: that of APIGW_CONFIG_DIR, or the shipped one)')
+    .option('--dump <file>', 'only what nginx -T has printed, from this file; - for standard input')
+    .option('--strict', 'a warning about the nginx configuration is wrong, as with APIGW_STRICT=true')
     .action(async (options: Options, command: Command) => {
       expectLocal(command);
       const output = outputOf(command);
-      const checks = [checkEnvironment(), await checkDatabase(), checkPolicy(options), await checkNginx()];
-      showChecks(checks.flat(), output);
-      if (checks.flat().some(({ result }) => result === 'wrong')) process.exitCode = exitCodes.failed;
+      const checks =
+        options.dump === undefined
+          ? [checkEnvironment(), await checkDatabase(), checkPolicy(options), await checkNginx(options)].flat()
+          : await checkDump(options.dump, options.strict);
+      showChecks(checks, output);
+      if (checks.some(({ result }) => result === 'wrong')) process.exitCode = exitCodes.failed;
     });
 }
 
@@ -114,46 +113,4 @@ function operatorsConf(): string | undefined {
   const folder = process.env['APIGW_CONFIG_DIR'];
   const file = folder ? join(folder, 'nginx/conf.d/default.conf') : '';
   return existsSync(file) ? file : undefined;
-}
-
-/** As a start does: lays the files out, elsewhere, and has nginx and our own check read them. */
-async function checkNginx(): Promise<Check[]> {
-  const what = 'nginx';
-  // eslint-disable-next-line no-restricted-properties -- of nginx's side
-  const env = process.env;
-  const nginx = env['APIGW_NGINX'] ?? 'nginx';
-  const path = `${env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin`;
-  const isThere = await runFile('sh', ['-c', 'command -v "$0"', nginx], { env: { PATH: path } }).then(
-    () => true,
-    () => false,
-  );
-  if (!existsSync(join(shippedFiles, 'stage.sh')) || !isThere) {
-    const remedy = 'The container of the proxy checks at every start and reload.';
-    return [{ what, result: 'skipped', seen: 'there is no nginx here', remedy }];
-  }
-  const prefix = mkdtempSync(join(tmpdir(), 'apigw-check-'));
-  try {
-    const staging = {
-      PATH: path,
-      APIGW_PREFIX: prefix,
-      APIGW_CACHE_DIR: join(prefix, 'decisions'),
-      APIGW_APP_UPSTREAM: env['APIGW_APP_UPSTREAM'] ?? '127.0.0.1:8000',
-      APIGW_NGINX: nginx,
-      ...(env['APIGW_CONFIG_DIR'] && { APIGW_CONFIG_DIR: env['APIGW_CONFIG_DIR'] }),
-      ...(env['APIGW_HOSTNAME'] && { APIGW_HOSTNAME: env['APIGW_HOSTNAME'] }),
-    };
-    await runFile('sh', [join(shippedFiles, 'stage.sh')], { env: staging });
-    await runFile('sh', [join(shippedFiles, 'check.sh')], { env: staging });
-    return [{ what, result: 'ok', seen: 'nginx takes the configuration' }];
-  } catch (error) {
-    const { stderr = '' } = error as { stderr?: string };
-    const lines = stderr.split('\n').filter((text) => text.trim() !== '' && !text.includes('test failed'));
-    return lines.map((text) => ({
-      what,
-      result: 'wrong',
-      seen: text.replace(/^proxy: |^[\d/]+ [\d:]+ \[\w+\] [\d#]+: /, ''),
-    }));
-  } finally {
-    rmSync(prefix, { recursive: true, force: true });
-  }
 }

@@ -3,13 +3,13 @@ import type { Column, Output } from '../output.ts';
 /** Something that was looked at. */
 export interface Check {
   readonly what: string;
-  readonly result: 'ok' | 'warning' | 'wrong' | 'skipped';
+  readonly result: 'ok' | 'warning' | 'wrong' | 'skipped' | 'not checked';
   /** What was found, in words. */
   readonly seen: string;
   readonly remedy?: string;
 }
 
-const colours = { ok: 'green', warning: 'yellow', wrong: 'red', skipped: 'gray' } as const;
+const colours = { ok: 'green', warning: 'yellow', wrong: 'red', skipped: 'gray', 'not checked': 'gray' } as const;
 
 export function showChecks(checks: readonly Check[], output: Output): void {
   const columns: readonly Column<Check>[] = [

@@ -2,9 +2,10 @@ import { chmodSync, createReadStream, createWriteStream, mkdtempSync, rmSync } f
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
+import type { Actor } from '../../clients/api-client.ts';
 import { parseDatabaseUrl, type Config } from '../../config.ts';
 import { nameOfDatabase, parsePostgresUrl } from '../../database-address.ts';
-import { backUp, restore } from '../../store/backup.ts';
+import { backUp, recordDone, restore } from '../../store/backup.ts';
 import { openOperatorApi, operatorName } from '../../operator.ts';
 import { askListener, configure, expectLocal, outputOf, readText } from '../connection.ts';
 import { CliError, exitCodes } from '../exit-codes.ts';
@@ -26,8 +27,7 @@ export function addDatabase(program: Command): void {
       const config = configure();
       const api = await openOperatorApi(config, () => Promise.resolve(undefined));
       try {
-        const actor = { clientId: null, requestId: null, name: operatorName() };
-        line(await api.clients.bootstrap(config.bootstrapKeyLifetime, actor));
+        line(await api.clients.bootstrap(config.bootstrapKeyLifetime, operator()));
       } finally {
         await api.close();
       }
@@ -45,6 +45,16 @@ export function addDatabase(program: Command): void {
       const databaseFile = expectFile(configure(), 'pg_dump --format=custom "$DATABASE_URL" > apigw.dump');
       await withTemporary(databaseFile, async (file) => {
         await backUp(databaseFile, file);
+        // before it is anybody's; the copy matters more than its event
+        await recordDone(databaseFile, {
+          at: Date.now(),
+          actor: operator(),
+          action: 'database.backup',
+          clientId: null,
+          outcome: 'done',
+        }).catch((error: unknown) => {
+          note(`apigw: the audit trail has no event of this backup: ${(error as Error).message}`);
+        });
         await pipeline(createReadStream(file), process.stdout);
       });
     });
@@ -68,7 +78,7 @@ export function addDatabase(program: Command): void {
         )
           throw new CliError('The gateway is running. Stop it, then restore.', exitCodes.conflict);
         await pipeline(process.stdin, createWriteStream(file, { mode: 0o600 }));
-        const { clients, kept } = await restore(file, databaseFile, new Date()).catch((error: unknown) => {
+        const { clients, kept } = await restore(file, databaseFile, operator(), new Date()).catch((error: unknown) => {
           const { message } = error as Error;
           throw new CliError(
             `This backup is not restored. ${message} Nothing has been changed.`,
@@ -147,6 +157,7 @@ function expectFile({ database }: Config, command: string): string {
     exitCodes.usage,
   );
 }
+const operator = (): Actor => ({ clientId: null, requestId: null, name: operatorName() });
 
 /** Gives a file name beside the database, where there is room for a copy, and removes the file afterwards. */
 async function withTemporary(databaseFile: string, work: (file: string) => Promise<void>): Promise<void> {

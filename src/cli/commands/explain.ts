@@ -20,6 +20,7 @@ interface Options {
   readonly conf?: string;
   readonly host?: string;
   readonly header?: string[];
+  readonly credential?: string;
 }
 
 const requestId = /^[0-9a-f]{32}$|^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -34,7 +35,8 @@ export function addExplain(program: Command): void {
     .option('--address <address>', 'of a credential: as if it came from there')
     .option('--conf <file>', 'of a credential, without --server: decide by the settings of this default.conf')
     .option('--host <name>', 'of a credential, with --conf: by the settings of this server')
-    .option('--header <header...>', 'of a URL: send this header')
+    .option('--credential <file>', 'of a URL: send the API key or token in this file, - for standard input')
+    .option('--header <header...>', 'of a URL: send this header; others on this machine can see it')
     .action(async (subject: string, options: Options, command: Command) => {
       if (/^https?:\/\//.test(subject)) {
         await explainRequest(subject, options, command);
@@ -42,7 +44,7 @@ export function addExplain(program: Command): void {
       }
       await withApi(command, async (api, output) => {
         if (requestId.test(subject)) await explainDecision(api, subject, output);
-        else await explainCredential(api, readText(subject).trim(), options, output);
+        else await explainCredential(api, readAuthorization(subject), options, output);
       });
     });
 }
@@ -51,18 +53,24 @@ async function explainDecision(api: Api, id: string, output: Output): Promise<vo
   show(await api.call<Explained>('GET', `/v1/management/decisions/${id}`), output);
 }
 
-async function explainCredential(api: Api, credential: string, options: Options, output: Output): Promise<void> {
+function readAuthorization(file: string): string {
+  const credential = readText(file).trim();
   if (credential === '') throw new CliError('There is no credential in it.', exitCodes.usage);
+  return toAuthorization(credential);
+}
+
+async function explainCredential(api: Api, token: string, options: Options, output: Output): Promise<void> {
   const headers = options.conf === undefined ? {} : policyHeadersOf(readText(options.conf), options.host);
-  const body = { token: toAuthorization(credential), address: options.address };
+  const body = { token, address: options.address };
   const found = await api.call<Explained & { active: boolean }>('POST', '/v1/management/introspect', { body, headers });
   show(found, output);
   if (!found.active) process.exitCode = exitCodes.failed;
 }
 
 /** Sends the request, and looks up what the gateway remembers of it. */
-async function explainRequest(url: string, { header = [] }: Options, command: Command): Promise<void> {
-  const { status, headers, body } = await probe(url, { headers: toHeaders(header) });
+async function explainRequest(url: string, { header = [], credential }: Options, command: Command): Promise<void> {
+  const authorization = credential === undefined ? {} : { Authorization: readAuthorization(credential) };
+  const { status, headers, body } = await probe(url, { headers: { ...toHeaders(header), ...authorization } });
   const [id] = [headers['x-request-id']].flat();
   const problem = /^application\/problem\+json/.test(headers['content-type'] ?? '') ? body : '';
   await withApi(command, async (api, output) => {

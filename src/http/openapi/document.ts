@@ -29,7 +29,7 @@ const description = `Gives API keys to programs and takes them away, for adminis
 
 Bodies are JSON objects in UTF-8 of at most 64 KB. Times are RFC 3339; one with another offset is taken and comes back in UTC. Booleans may also be the strings \`"true"\` and \`"false"\`. Members may be added to answers; a member or parameter that is not known is refused in requests.
 
-Every refusal is a problem (RFC 9457) with a stable \`reason\`. Besides those of each call there are 404 \`not_found\`, 405 \`method_not_allowed\` with \`Allow\`, and what nginx says to requests that are not well-formed HTTP. GET may be HEAD everywhere.
+Every refusal is a problem (RFC 9457) with a stable \`reason\`. Besides those of each call there are 404 \`not_found\`, 405 \`method_not_allowed\` with \`Allow\`, 429 \`rate_limited\` with \`Retry-After\` for more than 200 calls a second from one address, and what nginx says to requests that are not well-formed HTTP. GET may be HEAD everywhere.
 
 Examples with one name belong together: parameters, body and answer.`;
 

@@ -1,0 +1,749 @@
+# What:      reads what nginx -T prints, follows its includes, and says for each mistake that nginx takes and the gateway
+#            cannot stand behind: file, line, what it opens, what to write instead. docs/nginx.md has the list.
+# Included:  by nothing: nginx -T | [APIGW_STRICT=true] awk -f conf-guard.awk. mawk, gawk and busybox say the same.
+# Goes with: check.sh, which refuses what is said without WARNING, and snippets/*.conf, whose names and headers it knows.
+# Operators: leave it as it is; APIGW_STRICT=true has no WARNING in it.
+
+BEGIN {
+  strict = ENVIRON["APIGW_STRICT"]
+  if (strict !~ /^(true|false)?$/) {
+    print "APIGW_STRICT is \"" strict "\"; allowed: true or false"
+    is_over = 1
+    exit
+  }
+
+  # --- Rules: what is said, with WARNING unless it is strict. %1 and %2 are words of the configuration. -------------------
+
+  declare = "write \"# public\" right after the \"{\" of this block if that is meant"
+
+  # a proxied location without a question that is not an exact, declared exemption
+  say["open"] = "%1 goes to an application and nobody is asked, because no auth_request counts here." \
+    " Put \"include snippets/gateway.conf;\" into its server, or " declare "."
+  say["exempt"] = "%1 goes to an application and nobody is asked: auth_request is off for all that begins so or matches," \
+    " and the application may read such a path as another. Exempt one exact path, \"location = /path\", or " declare "."
+  say["switched off"] = "%1 goes to an application and nobody is asked: \"auth_request off\" stands around it (%2)." \
+    " Take that away and exempt one exact path by an auth_request off of its own, or " declare "."
+  say["files"] = "%1 hands out files (%2) and nobody is asked. Put \"include snippets/gateway.conf;\" into its server and" \
+    " no auth_request off here, or " declare "."
+  say["marker"] = "%1 reaches the application whoever has answered auth_request. Write ${if_granted} before the name of" \
+    " the upstream, \"proxy_pass http://${if_granted}application;\": it leads nowhere until the gateway has granted the request."
+
+  # identity headers lost by inheritance
+  say["lost"] = "%1 here drops every one from around it, so the application gets %2 as the client wrote it. Write" \
+    " \"include snippets/proxy.conf;\" beside it."
+  say["none set"] = "%1: the application gets %2 as the client wrote it. Write \"include snippets/proxy.conf;\" in this" \
+    " location."
+  say["no parameter"] = "%1: the application gets %2 as the client wrote it. Set each beside it, such as" \
+    " \"fastcgi_param HTTP_X_CLIENT_ID $auth_client_id;\" (or uwsgi_param, scgi_param; grpc_set_header X-Client-Id)."
+  say["forged"] = "%1 has the application take what the client sends (%2) for an identity. Remove this line;" \
+    " \"include snippets/proxy.conf;\" sets the header."
+  say["no identity"] = "auth_request_set here drops those of snippets/gateway.conf, so no identity and no grant arrives" \
+    " (%1). Move it into the server block, after \"include snippets/gateway.conf;\"."
+  say["redirects"] = "%1: the application may choose any location of nginx by X-Accel-Redirect, the gateway's answer too," \
+    " because proxy_ignore_headers here drops that of around it. Write \"include snippets/proxy.conf;\" beside it."
+
+  # the question: not internal, or cached, or with the client's headers; not the gateway's at all
+  say["no question"] = "auth_request %1 leads to no \"location = %1\" of this server, so whatever else answers there" \
+    " decides. Correct the name, or write \"include snippets/gateway.conf;\" into this server."
+  say["not internal"] = "%1 answers auth_request and can be asked from outside, which shows the gateway's answer. Write" \
+    " \"internal;\" in it, or \"include snippets/decision.conf;\" in place of its lines."
+  say["cached"] = "%1 answers auth_request and %2 counts in it: one client would be answered with what was said of another." \
+    " Write \"include snippets/decision.conf;\" in place of its lines."
+  say["client headers"] = "%1 answers auth_request and hands the client's headers to the gateway, so a client can speak for" \
+    " nginx. Write \"proxy_pass_request_headers off;\" in it, or \"include snippets/decision.conf;\" in place of its lines."
+  say["client policy"] = "%1 hands the gateway %2, which the client chooses. Write the value itself, or a map by $server_name."
+  say["elsewhere"] = "%1 answers auth_request and does not ask the gateway: who answers in its place decides. Write" \
+    " \"include snippets/decision.conf;\" in place of its lines."
+
+  # whatever goes past the question
+  say["satisfy"] = "\"satisfy any\" lets in whom an allow or a password lets in, without the gateway. Remove it; for" \
+    " addresses there is allowed_cidrs of an API client."
+  say["return"] = "\"%1\" answers before anybody is asked, to everybody. Leave the answer to proxy_pass, root or try_files," \
+    " or " declare "."
+  say["redirect"] = "\"%1\" answers before anybody is asked, to everybody. Have the application redirect, or " declare "."
+  say["rewrite"] = "\"%1\" leads to another location before anybody is asked, and the rules of this one no longer count. End" \
+    " it with \"break\", or move it into the server block."
+  say["error page"] = "error_page %1 leads to %2, which goes to an application: a request that was refused would arrive there." \
+    " Remove it: snippets/gateway.conf has the pages. For other statuses lead it to a file, or to a location that asks."
+
+  say["ours"] = "\"%1\" gives %2 another value, which snippets/*.conf rely on to know who is granted what. Choose another name."
+
+  # settings that do not count, show secrets, or make names ambiguous
+  say["ssl"] = "%1 may silently not count here: nginx takes that of the first server of the port for all of them. Move it to" \
+    " ssl/ssl.conf, at http level."
+  say["log"] = "log_format %1 writes %2 into the log, where clients put secrets. Write $request_path in its place, and" \
+    " $logged_method, or use the format \"apigw\"."
+  say["combined"] = "access_log without a format of its own, or with \"combined\", writes $request into the log, query string" \
+    " and all. Write the name of a format behind the file, such as \"apigw\"."
+  say["underscores"] = "\"underscores_in_headers on\" lets a client's X_Client_Id pass, which many applications take for" \
+    " X-Client-Id. Remove it."
+  say["invalid"] = "\"ignore_invalid_headers off\" lets a client's X.Client.Id and the like pass, which some applications take" \
+    " for X-Client-Id. Remove it."
+  say["strict paths"] = "some paths of this server have a policy of their own, and it does not include" \
+    " snippets/strict-paths.conf: \"/x/..;/admin/\" may be one path to nginx and another to the application."
+  say["unread"] = "this file is read in a way that is not followed here, and nothing in it was looked at. Include it by its" \
+    " plain name, and write no line into it that begins with \"# configuration file\"."
+
+  # --- What the rules are about -------------------------------------------------------------------------------------------
+
+  passes = split("proxy_pass grpc_pass fastcgi_pass uwsgi_pass scgi_pass memcached_pass", pass, " ")
+  setter["proxy_pass"] = "proxy_set_header"
+  setter["grpc_pass"] = "grpc_set_header"
+  setter["fastcgi_pass"] = "fastcgi_param"
+  setter["uwsgi_pass"] = "uwsgi_param"
+  setter["scgi_pass"] = "scgi_param"
+
+  identities = split("X-Client-Id X-Client-Name X-Auth-Method Authorization", identity, " ")
+  # what auth_request_set of gateway.conf must have filled
+  answers = split("$auth_decision $auth_client_id $auth_client_name $auth_method", answer, " ")
+
+  # of one certificate, which nginx chooses by name
+  of_certificate = "^ssl_(certificate|certificate_key|password_file|stapling_file|reject_handshake)$"
+  secret = "^(request|request_uri|args|query_string|arg_.*|http_authorization|http_proxy_authorization|http_cookie|cookie_.*)$"
+  from_client = "^(http_.*|arg_.*|cookie_.*|args|query_string|request|request_.*|uri|document_uri|host|remote_user|content_type)$"
+  granted = "^if_granted$"
+}
+
+# --- Reading: word by word, as nginx does ----------------------------------------------------------------------------------
+
+/^# configuration file .*:$/ && quote == "" && !is_in_word && depth == 0 && words == 0 {
+  file = substr($0, 22, length($0) - 22)
+  line = 0
+  if (!(file in root)) files_read[++file_count] = file
+  root[file] = block = ++nodes
+  next
+}
+{
+  line++
+  read($0 "\n")
+  opened = 0
+}
+
+function read(text,    c) {
+  while (text != "") {
+    if (quote == "\"") {
+      if (!match(text, /["\\]/)) { word = word text; return }
+      text = take(text)
+    } else if (quote != "") {
+      if (!match(text, /[\047\\]/)) { word = word text; return }
+      text = take(text)
+    } else if (is_in_word) {
+      if (!match(text, /[ \t\r\n;{\\]/)) { word = word text; return }
+      c = substr(text, RSTART, 1)
+      word = word substr(text, 1, RSTART - 1)
+      if (c == "\\") { word = word substr(text, RSTART, 2); text = substr(text, RSTART + 2); continue }
+      text = substr(text, RSTART + 1)
+      if (c == "{" && word ~ /\$$/) { word = word c; continue }
+      end_word()
+      if (c == ";" || c == "{") directive(c)
+    } else {
+      if (!match(text, /[^ \t\r\n]/)) return
+      c = substr(text, RSTART, 1)
+      text = substr(text, RSTART)
+      if (c == "#") { comment(text); return }
+      opened = 0
+      if (c == ";" || c == "{" || c == "}") { text = substr(text, 2); directive(c) }
+      else {
+        begin_word()
+        if (c == "\"" || c == "\047") { quote = c; text = substr(text, 2) }
+        else is_in_word = 1
+      }
+    }
+  }
+}
+
+# in quotes: up to their end or the next escape
+function take(text,    c) {
+  c = substr(text, RSTART, 1)
+  word = word substr(text, 1, RSTART - 1)
+  if (c == "\\") {
+    word = word substr(text, RSTART, 2)
+    return substr(text, RSTART + 2)
+  }
+  text = substr(text, RSTART + 1)
+  quote = ""
+  end_word()
+  return text
+}
+
+function begin_word() {
+  if (words == 0) begun = line
+  word = ""
+}
+
+function end_word() {
+  part[++words] = word
+  is_in_word = 0
+}
+
+# An exemption is declared where a reader looks for it, and where grep finds it.
+function comment(text) {
+  if (opened && text ~ /^#[ \t]*public([^A-Za-z0-9_-]|$)/) is_public[opened] = 1
+}
+
+function directive(end,    n, i) {
+  if (end == "}") {
+    if (depth > 0) block = outer[depth--]
+    words = 0
+    return
+  }
+  n = ++nodes
+  count[n] = words
+  for (i = 1; i <= words; i++) word_of[n, i] = part[i]
+  file_of[n] = file
+  place[n] = file ":" (words ? begun : line)
+  child[block, ++children[block]] = n
+  words = 0
+  if (end == ";") return
+  is_block[n] = 1
+  outer[++depth] = block
+  block = opened = n
+}
+
+# --- What counts where: one context for each block, with the lines of included files in it ---------------------------------
+
+function build(from, x,    i, n, name, inner) {
+  for (i = 1; i <= children[from]; i++) {
+    n = child[from, i]
+    name = word_of[n, 1]
+    if (name == "include") { include(n, x); continue }
+    own[x, ++owned[x]] = n
+    item[x, name, ++number[x, name]] = n
+    if (!is_block[n]) continue
+    inner = ++contexts
+    kind[inner] = name
+    node[inner] = n
+    up[inner] = x
+    server[inner] = name == "server" && kind[x] == "http" ? inner : server[x]
+    if (name == "location") read_location(inner)
+    build(n, inner)
+  }
+}
+
+function include(n, x,    i, pattern, is_glob) {
+  pattern = word_of[n, 2]
+  if (pattern !~ /^\//) pattern = directory pattern
+  seen_include(n, x, pattern)
+  is_glob = pattern ~ /[*?[]/
+  if (is_glob && !(pattern in regex_of)) regex_of[pattern] = to_regex(pattern)
+  for (i = 1; i <= file_count; i++) {
+    if (is_glob ? files_read[i] !~ regex_of[pattern] : files_read[i] != pattern) continue
+    reached[files_read[i]] = 1
+    build(root[files_read[i]], x)
+  }
+}
+
+function to_regex(pattern,    i, c, regex) {
+  for (i = 1; i <= length(pattern); i++) {
+    c = substr(pattern, i, 1)
+    if (c == "*") regex = regex "[^/]*"
+    else if (c == "?") regex = regex "[^/]"
+    else if (c == "[" && match(substr(pattern, i), /^[[][^]]+[]]/)) {
+      regex = regex (substr(pattern, i + 1, 1) == "!" ? "[^" substr(pattern, i + 2, RLENGTH - 2) : substr(pattern, i, RLENGTH))
+      i += RLENGTH - 1
+    } else if (c ~ /[A-Za-z0-9_\/-]/) regex = regex c
+    else if (c == "^" || c == "\\") regex = regex "\\" c
+    else regex = regex "[" c "]"
+  }
+  return "^" regex "$"
+}
+
+function seen_include(n, x, name) {
+  if (name ~ /\/snippets\/strict-paths\.conf$/) is_strict[server[x]] = 1
+  else if (name ~ /\/snippets\/gateway\.conf$/) asks[x] = 1
+  else if (name ~ /\/snippets\/decision-cache\.conf$/) {
+    if (kind[x] != "server" || !asks[x])
+      refuse(n, "snippets/decision-cache.conf belongs into a server block, after snippets/gateway.conf.")
+    cached_by = n
+  }
+}
+
+# "location = /x", "location =/x", "location /x", "location @x"
+function read_location(x,    n) {
+  n = node[x]
+  sign[x] = count[n] > 2 ? word_of[n, 2] : ""
+  path[x] = word_of[n, count[n]]
+  if (count[n] == 2 && match(path[x], /^(=|\^~|~\*|~)/)) {
+    sign[x] = substr(path[x], 1, RLENGTH)
+    path[x] = substr(path[x], RLENGTH + 1)
+  }
+  located[server[x], ++locations[server[x]]] = x
+}
+
+# the context whose lines of that name count in x, and 0 when there is none
+function counting(x, name) {
+  while (x && !number[x, name]) x = up[x]
+  return x
+}
+
+# the first word of the line that counts
+function value(x, name) {
+  x = counting(x, name)
+  return x ? word_of[item[x, name, 1], 2] : ""
+}
+
+# of what nginx reads without regard to case
+function flag(x, name) {
+  return tolower(value(x, name))
+}
+
+function question(x,    v) {
+  v = value(x, "auth_request")
+  return v == "off" ? "" : v
+}
+
+# an if, or a limit_except, belongs to its location
+function location_of(x) {
+  while (kind[x] == "if" || kind[x] == "limit_except") x = up[x]
+  return x
+}
+
+function is_declared(x) {
+  if (is_public[node[x]]) return 1
+  return is_public[node[server[x]]] && question(server[x]) == ""
+}
+
+function is_exempt(x) {
+  return is_declared(x) || sign[x] == "=" && number[x, "auth_request"]
+}
+
+# where nginx would look, but for regular expressions
+function find(s, uri,    i, x, best) {
+  for (i = 1; i <= locations[s]; i++) {
+    x = located[s, i]
+    if (uri ~ /^@/ || sign[x] == "=") { if (path[x] == uri) return x }
+    else if (sign[x] !~ /~/ || sign[x] == "^~") {
+      if (index(uri, path[x]) == 1 && (!best || length(path[x]) > length(path[best]))) best = x
+    }
+  }
+  return best
+}
+
+function passed_by(x,    i) {
+  for (i = 1; i <= passes; i++) if (number[x, pass[i]]) return pass[i]
+  return ""
+}
+
+# what it is passed to, without scheme, marker and path
+function target(n,    t) {
+  t = word_of[n, 2]
+  sub(/^[a-z]+:\/\//, "", t)
+  sub(/\$[{]?if_granted[}]?/, "", t)
+  sub(/\/.*/, "", t)
+  return t
+}
+
+function text_of(n,    i, text) {
+  for (i = 1; i <= count[n]; i++) text = text (i > 1 ? " " : "") word_of[n, i]
+  return length(text) > 80 ? substr(text, 1, 80) "..." : text
+}
+
+# The first variable in a text that matches, or whose value has such a one, by map or set; deeply also one that a map is
+# chosen by.
+function carries(text, pattern, deeply, level,    name, i, parts, found) {
+  if (level > 8) return ""
+  while (match(text, /\$([{][A-Za-z0-9_]+[}]|[A-Za-z0-9_]+)/)) {
+    name = substr(text, RSTART + 1, RLENGTH - 1)
+    text = substr(text, RSTART + RLENGTH)
+    gsub(/[{}]/, "", name)
+    if (name ~ pattern) return "$" name
+    parts = values[name]
+    for (i = 1; i <= parts; i++) {
+      found = carries(given[name, i], pattern, deeply, level + 1)
+      if (found != "") return deeply ? found : "$" name
+    }
+    if (deeply && (found = carries(source[name], pattern, deeply, level + 1)) != "") return found
+  }
+  return ""
+}
+
+# --- The verdict -----------------------------------------------------------------------------------------------------------
+
+function refuse(n, text) {
+  tell(place[n] ": " text)
+}
+
+function report(rule, n, first, second,    text) {
+  text = say[rule]
+  text = fill(fill(text, "%1", first), "%2", second)
+  tell(place[n] ": " (strict == "true" ? "" : "WARNING: ") text)
+}
+
+function fill(text, mark, words,    at, out) {
+  while ((at = index(text, mark)) > 0) {
+    out = out substr(text, 1, at - 1) words
+    text = substr(text, at + 2)
+  }
+  return out text
+}
+
+function tell(text) {
+  gsub(/[[:cntrl:]]/, " ", text)
+  if (!(text in told)) print text
+  told[text] = 1
+}
+
+END {
+  if (is_over) exit
+  if (file_count == 0) {
+    print "this is not what nginx -T prints"
+    exit
+  }
+  directory = files_read[1]
+  sub(/[^\/]*$/, "", directory)
+  contexts = 1
+  kind[1] = "main"
+  reached[files_read[1]] = 1
+  build(root[files_read[1]], 1)
+  for (i = 2; i <= file_count; i++) if (!(files_read[i] in reached)) {
+    place[0] = files_read[i] ":1"
+    report("unread", 0)
+  }
+  learn()
+  for (x = 1; x <= contexts; x++) if (is_http(x)) {
+    check_settings(x)
+    check_headers(x)
+    check_log(x)
+    if (kind[x] == "server" || kind[x] == "location") check_place(x)
+    if (kind[x] == "server") check_server(x)
+    if (passed_by(x) != "") check_pass(x, location_of(x))
+    check_early(x, location_of(x))
+  }
+  check_keys()
+}
+
+function is_http(x) {
+  while (x && kind[x] != "http") x = up[x]
+  return x
+}
+
+# names, variables, questions: what rules about one block must know of all
+function learn(    x, i, n, p, t, header, list, names) {
+  for (n = 1; n <= nodes; n++) {
+    if (is_snippet(n) && defined_by(n) != "") is_ours[defined_by(n)] = n
+    if (file_of[n] !~ /\/snippets\/policy\.conf$/ || word_of[n, 2] != "X-Policy") continue
+    list = word_of[n, 3]
+    gsub(/=\$[a-z_]*/, "", list)
+    gsub(/\\t/, " ", list)
+    names = split(list, p, " ")
+    for (i = 1; i <= names; i++) {
+      is_setting["$" p[i]] = 1
+      header = "x-policy-" p[i]
+      gsub("_", "-", header)
+      is_header[header] = 1
+    }
+  }
+  for (x = 1; x <= contexts; x++) {
+    if (kind[x] == "map" && !takes_ours(node[x])) learn_map(x)
+    for (i = 1; i <= number[x, "set"]; i++) {
+      n = item[x, "set", i]
+      if (!takes_ours(n)) learn_value(substr(word_of[n, 2], 2), word_of[n, 3])
+    }
+    if (kind[x] == "server" && server[x] == x && number[x, "server_name"]) {
+      t = word_of[item[x, "server_name", 1], 2]
+      sub(/^\./, "", t)
+      is_server[tolower(t)] = 1
+    }
+    if ((kind[x] == "server" || kind[x] == "location") && question(x) != "") {
+      t = find(server[x], question(x))
+      if (t && sign[t] == "=") answers_question[t] = 1
+    }
+  }
+  for (x = 1; x <= contexts; x++) {
+    t = passed_by(x)
+    if (t == "") continue
+    is_passing[location_of(x)] = 1
+    if (question(location_of(x)) != "") is_protected_target[target(item[x, t, 1])] = 1
+  }
+}
+
+function is_snippet(n) {
+  return file_of[n] ~ /\/snippets\/[a-z-]+\.conf$/
+}
+
+# whether a line of somebody else defines a variable of the snippets, and not as they do
+function takes_ours(n,    name) {
+  name = defined_by(n)
+  return name in is_ours && !is_snippet(n) && text_of(n) != text_of(is_ours[name])
+}
+
+# the variable that a line defines
+function defined_by(n) {
+  if (word_of[n, 1] ~ /^(set|auth_request_set|js_set|perl_set)$/) return word_of[n, 2]
+  if (is_block[n] && word_of[n, 1] ~ /^(map|geo|split_clients)$/) return word_of[n, count[n]]
+  return ""
+}
+
+function learn_map(x,    n, i, name) {
+  n = node[x]
+  name = substr(word_of[n, 3], 2)
+  source[name] = word_of[n, 2]
+  for (i = 1; i <= owned[x]; i++) if (count[own[x, i]] > 1) learn_value(name, word_of[own[x, i], count[own[x, i]]])
+}
+
+function learn_value(name, text) {
+  given[name, ++values[name]] = text
+}
+
+# --- Rules: settings of the gateway, which are refused in any case ----------------------------------------------------------
+
+# however it is misspelt
+function looks_like_setting(header) {
+  if (header == "x-policy") return 0
+  gsub(/[^a-z]/, "", header)
+  return header ~ /^x?policy/
+}
+
+function check_settings(x,    i, n, name) {
+  for (i = 1; i <= owned[x]; i++) {
+    n = own[x, i]
+    name = word_of[n, 1]
+    if (name == "set" && is_setting[word_of[n, 2]])
+      refuse(n, "\"set " word_of[n, 2] "\" goes on when nginx redirects a request inside, and so can open other locations." \
+        " Change the map at the top of default.conf, or give the location a question of its own; the examples show both.")
+    else if (name == "set" && word_of[n, 2] ~ /^\$(is_)?decision_/ && file_of[n] !~ /\/snippets\/decision-cache\.conf$/)
+      refuse(n, "\"set " word_of[n, 2] "\" could have nginx answer by what nobody vouches for; include" \
+        " snippets/decision-cache.conf instead.")
+    else if (name == "proxy_set_header" && looks_like_setting(tolower(word_of[n, 2])) && \
+      !is_header[tolower(word_of[n, 2])])
+      refuse(n, word_of[n, 2] " is not a setting; snippets/policy.conf has the names of all.")
+    else if (name == "map" && is_setting[word_of[n, 3]] && word_of[n, 2] != "$server_name")
+      refuse(n, word_of[n, 3] " may only depend on $server_name: what comes from the request is chosen by the client," \
+        " and $uri is that of the question to the gateway.")
+    else if ((name == "geo" || name == "split_clients") && is_setting[word_of[n, count[n]]])
+      refuse(n, word_of[n, count[n]] " may only depend on $server_name.")
+    else if (name == "proxy_cache_path" && file_of[n] ~ /\/runtime\/http\.conf$/) has_cache = 1
+    else if (takes_ours(n)) report("ours", n, text_of(n), defined_by(n))
+  }
+  if (kind[x] == "map" && is_setting[word_of[node[x], 3]] && word_of[node[x], 2] == "$server_name") check_map(x)
+}
+
+function check_map(x,    i, n) {
+  for (i = 1; i <= children[node[x]]; i++) {
+    n = child[node[x], i]
+    if (word_of[n, 1] == "include")
+      refuse(n, "an include is not looked into here; write the lines of " word_of[node[x], 3] " out.")
+    else if (word_of[n, 1] !~ /^(default|volatile|hostnames|~.*)$/) {
+      key[++keys] = n
+      key_of[keys] = word_of[node[x], 3]
+    }
+  }
+}
+
+function check_keys(    i) {
+  if (cached_by && !has_cache) refuse(cached_by, "snippets/decision-cache.conf must be included in conf.d/*.conf itself.")
+  for (i = 1; i <= keys; i++) if (!(tolower(word_of[key[i], 1]) in is_server))
+    refuse(key[i], key_of[i] " has a line for \"" word_of[key[i], 1] "\", which is not the first server_name of any server" \
+      " (without a leading dot), so it never counts.")
+}
+
+# --- Rules: a server, and each place where a request can end ------------------------------------------------------------------
+
+function check_server(x,    i, y, n, last) {
+  for (y = x; y <= contexts; y++) if (server[y] == x)
+    for (i = 1; i <= number[y, "auth_request"]; i++) {
+      n = item[y, "auth_request", i]
+      if (word_of[n, 2] != "off" && word_of[n, 2] != "/_apigw/decision") last = n
+    }
+  if (last && !is_strict[x]) report("strict paths", last)
+}
+
+function check_place(x,    q) {
+  check_ssl(x)
+  check_error_pages(x)
+  q = question(x)
+  if (q == "") check_files(x)
+  else {
+    check_question(x, q)
+    if (flag(x, "satisfy") == "any") report("satisfy", item[counting(x, "satisfy"), "satisfy", 1])
+  }
+}
+
+function name_of(x) {
+  return "\"" text_of(node[x]) "\""
+}
+
+function check_ssl(x,    i, n) {
+  for (i = 1; i <= owned[x]; i++) {
+    n = own[x, i]
+    if (word_of[n, 1] ~ /^ssl_/ && word_of[n, 1] !~ of_certificate) report("ssl", n, word_of[n, 1])
+  }
+}
+
+# what nginx itself hands out: a place with a root that somebody has written, and no other answer
+function check_files(x,    y, n) {
+  y = counting(x, "alias") == x ? x : counting(x, "root")
+  if (!y || is_exempt(x) || number[x, "internal"] || number[x, "return"] || number[x, "stub_status"] || passed_by(x) != "") return
+  if (value(x, "deny") == "all" && counting(x, "deny") != counting(x, "allow")) return
+  # what matches no other location
+  if (kind[x] == "server" && find(x, "/\001")) return
+  n = number[y, "alias"] ? item[y, "alias", 1] : item[y, "root", 1]
+  report("files", node[x], kind[x] == "server" ? "this server" : name_of(x), text_of(n))
+}
+
+function check_question(x, q,    t, n, i, by, bad) {
+  by = item[counting(x, "auth_request"), "auth_request", 1]
+  t = find(server[x], q)
+  if (!t || sign[t] != "=") {
+    report("no question", by, q)
+    return
+  }
+  if (is_checked[t]) return
+  is_checked[t] = 1
+  # of a location of ours it is the auth_request that is wrong
+  n = is_snippet(node[t]) ? by : node[t]
+  i = number[t, "return"] ? item[t, "return", 1] : item[t, "proxy_pass", 1]
+  if (word_of[i, 1] == "return" || word_of[i, 2] != "http://gateway/decision") {
+    report("elsewhere", i && n != by ? i : n, name_of(t))
+    return
+  }
+  if (!counting(t, "internal")) report("not internal", n, name_of(t))
+  check_caches(t, n)
+  if (flag(t, "proxy_pass_request_headers") != "off") report("client headers", n, name_of(t))
+  for (i = 1; i <= number[t, "proxy_set_header"]; i++) {
+    n = item[t, "proxy_set_header", i]
+    if (tolower(word_of[n, 2]) !~ /^x-policy-/) continue
+    bad = carries(word_of[n, 3], from_client, 1)
+    if (bad != "") report("client policy", n, word_of[n, 2], bad)
+  }
+}
+
+function check_caches(t, here,    i, y, n, names, name) {
+  names = split("proxy_cache proxy_store", name, " ")
+  for (i = 1; i <= names; i++) {
+    if (value(t, name[i]) ~ /^(off|\$decision_cache)?$/) continue
+    y = counting(t, name[i])
+    n = item[y, name[i], 1]
+    report("cached", y == t ? n : here, name_of(t), "\"" text_of(n) "\"")
+  }
+  for (i = 1; i <= number[t, "proxy_cache_valid"]; i++) {
+    n = item[t, "proxy_cache_valid", i]
+    if (text_of(n) != "proxy_cache_valid 204 0") report("cached", n, name_of(t), "\"" text_of(n) "\"")
+  }
+}
+
+# A refusal, 401, 403 or 500, must not end at an application; for the rest the question is asked again where one is asked.
+function check_error_pages(x,    y, i, j, n, uri, t, is_refusal) {
+  y = counting(x, "error_page")
+  if (!y || (server[x], y) in has_pages) return
+  has_pages[server[x], y] = 1
+  for (i = 1; i <= number[y, "error_page"]; i++) {
+    n = item[y, "error_page", i]
+    uri = word_of[n, count[n]]
+    if (uri !~ /^[@\/]/) continue
+    sub(/[$?].*/, "", uri)
+    t = find(server[x], uri)
+    if (!t || answers_question[t] || !(t in is_passing)) continue
+    is_refusal = 0
+    for (j = 2; j < count[n]; j++) if (word_of[n, j] ~ /^(401|403|500)$/) is_refusal = 1
+    if (is_refusal || question(t) == "" && !(sign[t] == "=" && is_exempt(t)))
+      report("error page", n, word_of[n, count[n]], name_of(t))
+  }
+}
+
+# --- Rules: what goes to an application ---------------------------------------------------------------------------------------
+
+function check_pass(x, place_x,    n, by, q) {
+  if (answers_question[place_x]) return
+  by = passed_by(x)
+  n = item[x, by, 1]
+  q = question(place_x)
+  if (q == "" && !is_exempt(place_x)) check_open(place_x)
+  if (q != "" && by == "proxy_pass" && carries(word_of[n, 2], granted, 1) == "") report("marker", n, "\"" text_of(n) "\"")
+  if (q == "" && question(server[x]) == "" && !is_protected_target[target(n)]) return
+  if (q != "") check_answers(place_x, n)
+  if (by in setter && !check_identity(place_x, n, by) && by == "proxy_pass") check_redirects(place_x, n)
+}
+
+function check_open(x,    y) {
+  y = counting(x, "auth_request")
+  if (!y) report("open", node[x], name_of(x))
+  else if (y == x) report("exempt", node[x], name_of(x))
+  else report("switched off", node[x], name_of(x), place[item[y, "auth_request", 1]])
+}
+
+# 1 when something is wrong
+function check_identity(x, n, by,    y, i, j, m, header, lost, bad, off) {
+  off = by
+  sub(/_pass$/, "_pass_request_headers", off)
+  if (flag(x, off) == "off") return 0
+  y = counting(x, setter[by])
+  for (i = 1; i <= identities; i++) {
+    header = identity[i]
+    if (setter[by] ~ /_param$/) {
+      header = "HTTP_" toupper(header)
+      gsub("-", "_", header)
+    }
+    m = 0
+    for (j = 1; y && j <= number[y, setter[by]]; j++) if (tolower(word_of[item[y, setter[by], j], 2]) == tolower(header)) {
+      m = item[y, setter[by], j]
+      if (i == identities) continue
+      bad = carries(word_of[m, 3], from_client, 1)
+      if (bad != "") report("forged", m, "\"" text_of(m) "\"", bad)
+    }
+    if (!m) lost = lost (lost == "" ? "" : ", ") identity[i]
+  }
+  if (lost == "") return 0
+  if (by != "proxy_pass") report("no parameter", n, text_of(n), lost)
+  else if (y == x) report("lost", item[y, "proxy_set_header", 1], "proxy_set_header", lost)
+  else report("none set", n, text_of(n), lost)
+  return 1
+}
+
+function check_answers(x, n,    y, i, j, missing, is_there) {
+  y = counting(x, "auth_request_set")
+  for (i = 1; i <= answers; i++) {
+    is_there = 0
+    for (j = 1; y && j <= number[y, "auth_request_set"]; j++) if (word_of[item[y, "auth_request_set", j], 2] == answer[i]) is_there = 1
+    if (!is_there) missing = missing (missing == "" ? "" : ", ") answer[i]
+  }
+  if (missing != "") report("no identity", y ? item[y, "auth_request_set", 1] : n, missing)
+}
+
+function check_redirects(x, n,    y, i, j, m) {
+  y = counting(x, "proxy_ignore_headers")
+  for (i = 1; y && i <= number[y, "proxy_ignore_headers"]; i++) {
+    m = item[y, "proxy_ignore_headers", i]
+    for (j = 2; j <= count[m]; j++) if (tolower(word_of[m, j]) == "x-accel-redirect") return
+  }
+  report("redirects", y == x ? item[y, "proxy_ignore_headers", 1] : n, text_of(n))
+}
+
+# --- Rules: answers before the question, logs, names of headers ----------------------------------------------------------------
+
+function check_early(x, place_x,    i, n, end, to) {
+  if (kind[x] !~ /^(server|location|if)$/ || question(place_x) == "") return
+  if (answers_question[place_x] || is_public[node[x]] || is_public[node[place_x]]) return
+  for (i = 1; i <= number[x, "return"]; i++) {
+    n = item[x, "return", i]
+    if (word_of[n, 2] !~ /^[45][0-9][0-9]$/) report("return", n, text_of(n))
+  }
+  for (i = 1; i <= number[x, "rewrite"]; i++) {
+    n = item[x, "rewrite", i]
+    to = word_of[n, 3]
+    end = count[n] > 3 ? word_of[n, 4] : ""
+    if (end == "redirect" || end == "permanent" || to ~ /^(https?:\/\/|\$scheme)/) report("redirect", n, text_of(n))
+    else if (end != "break" && kind[place_x] == "location") report("rewrite", n, text_of(n))
+  }
+}
+
+function check_log(x,    i, j, n, bad) {
+  for (i = 1; i <= number[x, "log_format"]; i++) {
+    n = item[x, "log_format", i]
+    for (j = 3; j <= count[n]; j++) {
+      bad = carries(word_of[n, j], secret)
+      if (bad != "") report("log", n, word_of[n, 2], bad)
+    }
+  }
+  for (i = 1; i <= number[x, "access_log"]; i++) {
+    n = item[x, "access_log", i]
+    if (word_of[n, 2] != "off" && (count[n] < 3 || word_of[n, 3] == "combined")) report("combined", n)
+  }
+}
+
+function check_headers(x) {
+  if (number[x, "underscores_in_headers"] && flag(x, "underscores_in_headers") == "on")
+    report("underscores", item[x, "underscores_in_headers", 1])
+  if (number[x, "ignore_invalid_headers"] && flag(x, "ignore_invalid_headers") == "off")
+    report("invalid", item[x, "ignore_invalid_headers", 1])
+}

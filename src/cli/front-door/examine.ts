@@ -1,0 +1,124 @@
+import { setMaxListeners } from 'node:events';
+import type { ConnectionOptions } from 'node:tls';
+import { CliError, exitCodes } from '../exit-codes.ts';
+import { openAttempts, type Paths } from './attempts.ts';
+import { examineHttp2 } from './http2.ts';
+import { examinePlainHttp } from './plain-http.ts';
+import { requestBytes, send, targetOf, type Target } from './raw.ts';
+import { identityHeaders } from './spellings.ts';
+import { examineCertificate, examineTls, shakeHands, tlsChecks, type Handshake } from './tls.ts';
+import { judge, remedies, type Finding } from './verdict.ts';
+import { examineWithKey, keyChecks, withoutKey, type Credential } from './with-key.ts';
+
+export interface FrontDoor {
+  readonly url: URL;
+  /** Its plain HTTP side, when somebody has named it. */
+  readonly http: URL | undefined;
+  readonly paths: Paths;
+  /** Where the application answers with what it received. */
+  readonly echoes: readonly string[];
+  /** Checks to be made; all when it is empty. */
+  readonly only: readonly string[];
+  readonly credential: Omit<Credential, 'trust'> | undefined;
+  /** Authorities to trust beside those that Node knows. */
+  readonly ca: string | undefined;
+  /** Whether a key is sent whatever the certificate. */
+  readonly isInsecure: boolean;
+}
+
+/** Requests under way at the same time. */
+const concurrency = 6;
+
+/** Tries a front door from outside, and changes nothing there. @throws {CliError} when nobody answers */
+export async function examineFrontDoor(door: FrontDoor): Promise<Finding[]> {
+  const { url, http, paths, ca } = door;
+  const target = targetOf(url);
+  const trust: ConnectionOptions = { ...(ca !== undefined && { ca }) };
+  const handshake = await shakeHands(target, trust);
+  if (handshake instanceof Error)
+    throw new CliError(`${url.origin} does not answer: ${handshake.message}`, exitCodes.unavailable, handshake);
+  setMaxListeners(0);
+  const wants = (...checks: string[]) => door.only.length === 0 || checks.some((check) => door.only.includes(check));
+  const attempts = openAttempts(target, paths).filter(({ check }) => wants(check));
+  const open = await inTurns(attempts, async (attempt): Promise<Finding> => {
+    const { check, what, bytes, expect, options } = attempt;
+    return { check, what, ...judge(await send(target, bytes, options), expect, options?.isHead) };
+  });
+  const further: readonly (readonly [checks: readonly string[], examine: () => Promise<Finding[]> | Finding[]])[] = [
+    [['public paths'], () => inTurns(paths.open, (path) => examineOpenPath(target, path))],
+    [['HTTP/2'], () => (handshake.speaksHttp2 ? examineHttp2(target, paths) : [noHttp2])],
+    [keyChecks, () => examineCredential(target, door, handshake, trust)],
+    [['plain HTTP'], () => examinePlainHttp(url, http, paths)],
+    [tlsChecks, () => examineTls(target)],
+    [['certificate'], () => examineCertificate(url, handshake)],
+    [['HSTS'], () => examineHsts(target, door, handshake)],
+  ];
+  const rest: Finding[] = [];
+  for (const [checks, examine] of further) if (wants(...checks)) rest.push(...(await examine()));
+  const found = [...open, ...rest].filter(({ check }) => wants(check));
+  if (found.length > 0) return found;
+  throw new CliError(`--only ${JSON.stringify(door.only.join(', '))} is no check of the table.`, exitCodes.usage);
+}
+
+const noHttp2: Finding = { check: 'HTTP/2', what: '', result: 'ok', seen: 'is not spoken here' };
+
+/** What is public is told of no client, whatever a client says. */
+async function examineOpenPath(target: Target, path: string): Promise<Finding> {
+  const marker = 'apigw-doctor-was-here';
+  const lines = [...identityHeaders, 'X_Client_Id'].map((name) => `${name}: ${marker}`);
+  const { answers, failure } = await send(target, requestBytes(target, { path, lines }));
+  const named = { check: 'public paths', what: path };
+  const [answer] = answers;
+  if (answer === undefined) return { ...named, result: 'not checked', seen: failure ?? 'no answer' };
+  if (!answer.body.includes(marker)) return { ...named, result: 'ok', seen: `${answer.status}, as you say` };
+  const remedy = 'The application takes for the gateway what a client has written: include snippets/proxy.conf';
+  return { ...named, result: 'wrong', seen: 'the identity headers of a client arrive', remedy };
+}
+
+async function examineCredential(
+  target: Target,
+  { credential, echoes, isInsecure }: FrontDoor,
+  { fault }: Handshake,
+  trust: ConnectionOptions,
+): Promise<Finding[]> {
+  if (credential === undefined) return withoutKey('this needs a key: --key-file <file>, or APIGW_KEY');
+  if (fault !== '' && !isInsecure)
+    return withoutKey(`no key is sent to a server that is not trusted (${fault}): --ca-file <file>, or --insecure`);
+  return examineWithKey(target, { ...credential, trust: { ...trust, rejectUnauthorized: !isInsecure } }, echoes);
+}
+
+/** /livez is public, and has the headers of its server. */
+async function examineHsts(target: Target, { paths }: FrontDoor, { fault }: Handshake): Promise<Finding[]> {
+  const check = 'HSTS';
+  const [path = '/livez'] = paths.open;
+  const { answers, failure } = await send(target, requestBytes(target, { path }));
+  const [answer] = answers;
+  if (answer === undefined) return [{ check, what: '', result: 'not checked', seen: failure ?? 'no answer' }];
+  const policy = answer.headers['strict-transport-security'];
+  const age = Number(/max-age="?(\d+)/i.exec(policy ?? '')?.[1] ?? 0);
+  if (age > 0) return [{ check, what: '', result: 'ok', seen: policy ?? '' }];
+  if (fault !== '')
+    return [
+      { check, what: '', result: 'ok', seen: 'none, as it should be while browsers do not trust the certificate' },
+    ];
+  const remedy = 'default.conf has the line, commented';
+  return [{ check, what: '', result: 'warning', seen: 'none', remedy }];
+}
+
+/** A few at a time; the results in the order of the things. */
+async function inTurns<Thing, Found>(
+  things: readonly Thing[],
+  work: (thing: Thing) => Promise<Found>,
+): Promise<Found[]> {
+  const found: Found[] = [];
+  const queue = things.entries();
+  const worker = async () => {
+    for (const [index, thing] of queue) found[index] = await work(thing);
+  };
+  await Promise.all(Array.from({ length: concurrency }, worker));
+  return found;
+}
+
+export function isUnreachable({ result, remedy }: Finding): boolean {
+  return result === 'not checked' && remedy === remedies.down;
+}

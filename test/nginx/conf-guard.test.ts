@@ -1,0 +1,760 @@
+import assert from 'node:assert/strict';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, suite, test } from 'node:test';
+import { promisify } from 'node:util';
+import { readLocalSettings } from '../../src/local/settings.ts';
+import { runCli } from '../support/cli.ts';
+import { blocks, read, withBlocks } from '../support/pages.ts';
+import { addLocations } from '../support/settings.ts';
+import { makeTempDir, root, startTestStack } from '../support/stack.ts';
+import { spawnUp } from '../support/up.ts';
+
+const shipped = readFileSync(join(root, 'nginx/conf.d/default.conf'), 'utf8');
+const sslConf = readFileSync(join(root, 'nginx/ssl/ssl.conf'), 'utf8');
+const nginx = process.env['APIGW_NGINX'] ?? 'nginx';
+
+const run = promisify(execFile);
+
+/** An operator's files, by their path below config/nginx; `server`: lines of the HTTPS server of default.conf. */
+type Files = Readonly<Record<string, string>>;
+
+/** default.conf with every example in use. */
+const examples = uncommented(shipped);
+
+function uncommented(text: string): string {
+  const start = text.indexOf('# --- Servers');
+  const servers = text
+    .slice(start)
+    .replace(/^( *)# (?= *(?:location|include|root|auth_request|proxy_|add_header|limit_req |\}))/gm, '$1')
+    .replace(/ # (?=proxy_set_header X-Policy)/, ' ');
+  assert.doesNotMatch(servers, /^ *# [^:\n]*[;{]$/m);
+  return `${text.slice(0, start)}limit_req_zone $claimed_client zone=per_client:10m rate=500r/s;\n${servers}`;
+}
+
+const conf = (text: string): Files => ({ 'conf.d/default.conf': text });
+const inServer = (lines: string): Files => ({ server: lines });
+const inLocation = (lines: string) =>
+  conf(
+    shipped.replace('# protected\n    proxy_pass http://${if_granted}application;\n', (text) => `${text}${lines}\n`),
+  );
+const inHttp = (lines: string) => conf(shipped.replace('upstream application {', (text) => `${lines}\n${text}`));
+const behind = (lines: string) => conf(`${shipped}\n${lines}\n`);
+const question = (lines: string) => `
+  location = /_apigw/decision/own {
+    ${lines}
+  }
+  location = /own {   # protected
+    auth_request /_apigw/decision/own;
+    proxy_pass http://\${if_granted}application;
+    include snippets/proxy.conf;
+  }
+  include snippets/strict-paths.conf;
+`;
+const headersOfQuestion = 'proxy_pass_request_headers off; proxy_pass_request_body off;';
+
+let base = '';
+before(() => {
+  base = makeTempDir();
+  const env = {
+    PATH: process.env['PATH'],
+    APIGW_PREFIX: base,
+    APIGW_NGINX: nginx,
+    APIGW_HTTP_PORT: '18080',
+    APIGW_HTTPS_PORT: '18443',
+    APIGW_APP_UPSTREAM: '127.0.0.1:9',
+  };
+  execFileSync('sh', [join(root, 'nginx/stage.sh')], { env });
+});
+
+/** The shipped files with an operator's in their place, as stage.sh lays them out; returns where. */
+function layOut({ server, ...others }: Files): string {
+  const files = server === undefined ? others : { ...others, ...conf(addLocations(shipped, server)) };
+  const prefix = makeTempDir();
+  const next = join(prefix, 'next');
+  for (const folder of ['temp', 'logs', 'next/conf.d', 'next/ssl'])
+    mkdirSync(join(prefix, folder), { recursive: true });
+  for (const name of ['snippets', 'runtime', 'nginx.conf', 'conf.d/default.conf', ...sslFiles])
+    if (!(name in files)) symlinkSync(join(base, 'next', name), join(next, name));
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(next, name), text.replaceAll('OPERATOR', next));
+  return prefix;
+}
+
+const sslFiles = ['ssl/ssl.conf', 'ssl/nginx.crt', 'ssl/nginx.key'];
+
+/** What nginx says is in effect. */
+async function dump(files: Files): Promise<{ readonly text: string; readonly place: (file: string) => string }> {
+  const prefix = layOut(files);
+  const args = ['-p', prefix, '-e', 'stderr', '-c', 'next/nginx.conf', '-q', '-T'];
+  return { text: (await run(nginx, args)).stdout, place: (file) => join(prefix, 'next', file) };
+}
+
+async function guard(text: string, strict: string, awk = 'awk'): Promise<string> {
+  const [program = '', ...args] = awk.split(' ');
+  const env = { ...process.env, APIGW_STRICT: strict };
+  const running = run(program, [...args, '-f', join(root, 'nginx/conf-guard.awk')], { env });
+  running.child.stdin?.end(text);
+  return (await running).stdout;
+}
+
+const isThere = (awk: string) => spawnSync('sh', ['-c', 'command -v "$0"', awk.split(' ')[0] ?? '']).status === 0;
+
+/** The number of the line on which this text begins, which is there once. */
+function lineOf(text: string, part: string): number {
+  const start = text.indexOf(part);
+  assert.ok(start >= 0 && text.indexOf(part, start + 1) < 0, `"${part}" is not there once`);
+  return text.slice(0, start).split('\n').length;
+}
+
+interface Mistake {
+  readonly files: Files;
+  /** Text on the line that is named, and words of what is said; all of what is said. */
+  readonly says: readonly (readonly [at: string, words: RegExp, file?: string])[];
+}
+
+const mistakes: Readonly<Record<string, Mistake>> = {
+  // 1. proxied without a question, and no exact, declared exemption
+  'a prefix that is exempt': {
+    files: inServer('  location /open/ {\n    auth_request off;\n    proxy_pass http://application;\n  }'),
+    says: [
+      ['location /open/ {', /"location \/open\/" goes to an application and nobody is asked.*"location = \/path"/],
+    ],
+  },
+  'a prefix that is exempt, and says so in another place than behind its brace': {
+    files: inServer(
+      '  # public\n  location /open/ {\n    auth_request off; # public\n    proxy_pass http://application; # public\n  }',
+    ),
+    says: [['location /open/ {', /nobody is asked/]],
+  },
+  'a declaration that is none': {
+    files: inServer('  location /open/ {   # publications\n    auth_request off; proxy_pass http://application;\n  }'),
+    says: [['location /open/ {', /nobody is asked/]],
+  },
+  'a regular expression with braces and a semicolon, exempt': {
+    files: inServer('  location ~ "^/v[0-9]{1,2};x$" { auth_request off; proxy_pass http://application; }'),
+    says: [['location ~ "^/v', /"location ~ \^\/v\[0-9\]\{1,2\};x\$" goes to an application and nobody is asked/]],
+  },
+  'a server on one line without a question': {
+    files: behind(
+      'server{listen 18081;server_name other.example.com;location / {proxy_pass http://application;include snippets/proxy.conf;}}',
+    ),
+    says: [['server{listen', /no auth_request counts here.*snippets\/gateway\.conf/]],
+  },
+  'quoted words': {
+    files: inServer(
+      `  "location" '/open/' {\n    'auth_request' "off"; "proxy_pass" "http://application"; # } location = /x {\n  }`,
+    ),
+    says: [[`'/open/' {`, /nobody is asked/]],
+  },
+  'a nested location that inherits the exemption': {
+    files: inServer(
+      '  location /out {   # public: a page\n    auth_request off;\n    return 200;\n    location /out/in {\n      proxy_pass http://application;\n    }\n  }',
+    ),
+    says: [['location /out/in', /"auth_request off" stands around it \(.*default\.conf:\d+\)/]],
+  },
+  'an if with an upstream of its own': {
+    files: inServer(
+      '  location /open/ {\n    auth_request off;\n    if ($request_method = POST) {\n      proxy_pass http://application;\n    }\n  }',
+    ),
+    says: [['location /open/ {', /nobody is asked/]],
+  },
+  'a limit_except with an upstream of its own': {
+    files: inServer(
+      '  location /open/ {\n    auth_request off;\n    limit_except GET {\n      proxy_pass http://application;\n    }\n  }',
+    ),
+    says: [['location /open/ {', /nobody is asked/]],
+  },
+  'a named location that try_files falls to': {
+    files: inServer(
+      '  location /try/ {\n    root /srv;\n    try_files $uri @app;\n  }\n  location @app {\n    auth_request off;\n    proxy_pass http://application;\n  }',
+    ),
+    says: [['location @app', /nobody is asked/]],
+  },
+  'an upstream by variable': {
+    files: {
+      server:
+        '  location /open/ {\n    auth_request off;\n    set $backend application;\n    proxy_pass http://$backend;\n  }',
+    },
+    says: [['location /open/ {', /nobody is asked/]],
+  },
+  'FastCGI, uwsgi, SCGI, gRPC and memcached': {
+    files: inServer(
+      ['fastcgi', 'uwsgi', 'scgi', 'grpc', 'memcached']
+        .map(
+          (name) =>
+            `  location /${name}/ { auth_request off; ${name}_pass_request_headers off; ${name}_pass 127.0.0.1:9; }`,
+        )
+        .join('\n')
+        .replace(/(?:grpc|memcached)_pass_request_headers off;/g, '')
+        .replace('memcached_pass', 'set $memcached_key x; memcached_pass')
+        .replace(
+          'grpc_pass',
+          'grpc_set_header X-Client-Id ""; grpc_set_header X-Client-Name ""; grpc_set_header X-Auth-Method ""; grpc_set_header Authorization ""; grpc_pass',
+        ),
+    ),
+    says: ['fastcgi', 'uwsgi', 'scgi', 'grpc', 'memcached'].map(
+      (name) => [`location /${name}/`, /nobody is asked/] as const,
+    ),
+  },
+  'a file that an operator includes': {
+    files: {
+      server: '  include "ssl/part-[!b].con?";',
+      'ssl/part-a.conf': '# mine\n\nlocation /open/ {\n  auth_request off;\n  proxy_pass http://application;\n}\n',
+    },
+    says: [['location /open/ {', /nobody is asked/, 'ssl/part-a.conf']],
+  },
+  'files that are handed out by a server that does not ask': {
+    files: behind('server {\n  listen 18081;\n  server_name files.example.com;\n  root /srv/files;\n}'),
+    says: [['server {\n', /this server hands out files \(root \/srv\/files\) and nobody is asked/]],
+  },
+  'files below a prefix that is exempt': {
+    files: inServer('  location /files/ {\n    auth_request off;\n    alias /srv/files/;\n  }'),
+    says: [['location /files/', /hands out files \(alias \/srv\/files\/\)/]],
+  },
+  'proxy_pass without the marker': {
+    files: inServer('  location /api/ {   # protected\n    proxy_pass http://application;\n  }'),
+    says: [['proxy_pass http://application', /\$\{if_granted\} before the name/]],
+  },
+  // 2. identity headers lost by inheritance
+  'a proxy_set_header alone': {
+    files: inServer(
+      '  location /api/ {   # protected\n    proxy_pass http://${if_granted}application;\n    proxy_set_header X-Tenant blue;\n  }',
+    ),
+    says: [
+      [
+        'X-Tenant blue',
+        /gets X-Client-Id, X-Client-Name, X-Auth-Method, Authorization as the client wrote.*snippets\/proxy\.conf/,
+      ],
+    ],
+  },
+  'an identity that comes from the client': {
+    files: inLocation('    proxy_set_header x-client-id $http_x_user;'),
+    says: [['$http_x_user', /takes? what the client sends \(\$http_x_user\) for an identity/]],
+  },
+  'an identity that comes from the client by way of a map': {
+    files: {
+      'conf.d/default.conf': (
+        inHttp('map $cookie_user $user {\n  default $cookie_user;\n}')['conf.d/default.conf'] ?? ''
+      ).replace(
+        '    include snippets/proxy.conf;\n  }\n\n  # --- Examples',
+        (text) => `    proxy_set_header X-Client-Name $user;\n${text}`,
+      ),
+    },
+    says: [['X-Client-Name $user', /\$cookie_user/]],
+  },
+  'an auth_request_set alone': {
+    files: inLocation('    auth_request_set $tenant $upstream_http_x_tenant;'),
+    says: [['$tenant', /drops those of snippets\/gateway\.conf.*\$auth_decision, \$auth_client_id/]],
+  },
+  'FastCGI without the identity': {
+    files: inServer('  location ~ \\.php$ {   # protected\n    fastcgi_pass 127.0.0.1:9;\n    fastcgi_param X y;\n  }'),
+    says: [['fastcgi_pass', /fastcgi_param HTTP_X_CLIENT_ID \$auth_client_id/]],
+  },
+  'a public path of the same application in a server without the gateway': {
+    files: behind(
+      'server {\n  listen 18081;\n  location = /ping {   # public\n    proxy_pass http://application/ping;\n  }\n}',
+    ),
+    says: [['http://application/ping', /gets X-Client-Id.*as the client wrote it/]],
+  },
+  'proxy_ignore_headers alone': {
+    files: inServer(
+      '  location /api/ {   # protected\n    proxy_pass http://${if_granted}application;\n    proxy_ignore_headers Expires;\n  }',
+    ),
+    says: [['proxy_ignore_headers Expires', /X-Accel-Redirect/]],
+  },
+  // 3. the question
+  'a question that is not there': {
+    files: inLocation('    auth_request /_apigw/decison;\n    include snippets/strict-paths.conf;'),
+    says: [['decison', /leads to no "location = \/_apigw\/decison" of this server/]],
+  },
+  'a question for every server, most of which have none': {
+    files: inHttp('auth_request /_apigw/decision;'),
+    says: [['auth_request /_apigw/decision;\nupstream', /leads to no/]],
+  },
+  'a question that can be asked from outside, with headers of the client, cached': {
+    files: {
+      ...inServer(
+        question(
+          'auth_request off;\n    proxy_pass http://gateway/decision;\n    proxy_cache kept;\n    proxy_cache_valid any 1m;',
+        ),
+      ),
+      'conf.d/cache.conf': 'proxy_cache_path OPERATOR/kept keys_zone=kept:1m;\n',
+    },
+    says: [
+      ['location = /_apigw/decision/own {', /can be asked from outside.*"internal;"/],
+      ['location = /_apigw/decision/own {', /proxy_pass_request_headers off/],
+      ['proxy_cache kept', /"proxy_cache kept" counts in it/],
+      ['proxy_cache_valid', /"proxy_cache_valid any 1m" counts in it/],
+    ],
+  },
+  'a cache for every server, which counts in a question': {
+    files: {
+      ...inServer(question(`internal; auth_request off; proxy_pass http://gateway/decision; ${headersOfQuestion}`)),
+      'conf.d/cache.conf': 'proxy_cache_path OPERATOR/kept keys_zone=kept:1m;\nproxy_cache kept;\n',
+    },
+    says: [['location = /_apigw/decision/own {', /"proxy_cache kept" counts in it/]],
+  },
+  'an answer that is stored': {
+    files: inServer(
+      question(
+        `internal; auth_request off; ${headersOfQuestion}\n    proxy_pass http://gateway/decision;\n    proxy_store on;`,
+      ),
+    ),
+    says: [['proxy_store on', /"proxy_store on" counts in it/]],
+  },
+  'a page of ours in place of the question': {
+    files: inLocation('    auth_request /_apigw/problem; include snippets/strict-paths.conf;'),
+    says: [['auth_request /_apigw/problem', /does not ask the gateway/]],
+  },
+  'a variable of ours that somebody else sets': {
+    files: {
+      server:
+        '  location = /open {\n    auth_request off;\n    set $auth_client_id $http_x_client_id;\n    proxy_pass http://application;\n  }',
+      'conf.d/more.conf': 'map $http_x $if_granted {\n  default "";\n}\n',
+    },
+    says: [
+      ['set $auth_client_id', /gives \$auth_client_id another value/],
+      ['map $http_x', /gives \$if_granted another value/, 'conf.d/more.conf'],
+    ],
+  },
+  'somebody else who is asked': {
+    files: inServer(question(`internal; auth_request off; ${headersOfQuestion}\n proxy_pass http://127.0.0.1:9/ok;`)),
+    says: [['127.0.0.1:9/ok', /does not ask the gateway/]],
+  },
+  'a question that answers itself': {
+    files: inServer(question(`internal; auth_request off; ${headersOfQuestion}\n return 204;`)),
+    says: [[' return 204', /does not ask the gateway/]],
+  },
+  'a policy that the client chooses': {
+    files: inServer(
+      question('include snippets/decision.conf;\n    proxy_set_header X-Policy-Required-Scopes $arg_scope;'),
+    ),
+    says: [['$arg_scope', /\$arg_scope, which the client chooses/]],
+  },
+  // 4. to 9.
+  'satisfy any': {
+    files: inServer('  satisfy Any;\n  allow 10.0.0.0/8;\n  deny all;'),
+    says: [['satisfy Any', /without the gateway/]],
+  },
+  'satisfy any for every server': {
+    files: inHttp('satisfy any;'),
+    says: [['satisfy any', /without the gateway/]],
+  },
+  'a return in a protected location': {
+    files: inServer('  location = /secret {\n    return 200 "secret {}";\n  }'),
+    says: [['return 200', /answers before anybody is asked.*"# public"/]],
+  },
+  'a return in an if, and one of the server': {
+    files: inServer(
+      '  if ($arg_x) {\n    return 302 /y;\n  }\n  location /api/ {\n    if ($arg_z) { return 204; }\n    proxy_pass http://${if_granted}application;\n  }',
+    ),
+    says: [
+      ['return 302', /answers before/],
+      ['return 204', /answers before/],
+    ],
+  },
+  'a rewrite that redirects, and one that leads elsewhere': {
+    files: inServer(
+      '  location /old/ {\n    rewrite ^/old/a$ /new/a permanent;\n    rewrite ^/old/b$ https://example.com/;\n    rewrite ^/old/(.*)$ /new/$1;\n    proxy_pass http://${if_granted}application;\n  }',
+    ),
+    says: [
+      ['permanent;', /answers before anybody is asked/],
+      ['https://example.com/;', /answers before anybody is asked/],
+      ['/new/$1;', /leads to another location before anybody is asked/],
+    ],
+  },
+  'an error_page to a named location that proxies': {
+    files: inServer(
+      '  error_page 401 = @app;\n  location @app {   # public\n    auth_request off;\n    proxy_pass http://application;\n  }',
+    ),
+    says: [['error_page 401 = @app', /leads to "location @app", which goes to an application/]],
+  },
+  'an error_page for what is missing, to a location that asks nobody': {
+    files: inServer(
+      '  error_page 404 502 /fall/back;\n  location /fall/ {   # public\n    auth_request off;\n    proxy_pass http://application;\n  }',
+    ),
+    says: [['error_page 404 502', /leads to "location \/fall\/"/]],
+  },
+  'a TLS setting of a server': {
+    files: conf(
+      shipped.replace('server_name _;\n  include snippets/gateway.conf', (text) => `ssl_protocols TLSv1.2;\n  ${text}`),
+    ),
+    says: [['ssl_protocols TLSv1.2', /ssl_protocols may silently not count here.*ssl\/ssl\.conf/]],
+  },
+  'query strings in a log': {
+    files: inHttp(`log_format mine '$remote_addr'\n  "$request_uri";\naccess_log logs/mine.log mine;`),
+    says: [['log_format mine', /log_format mine writes \$request_uri into the log/]],
+  },
+  'the credential in a log, by way of a map of ours': {
+    files: inHttp(`log_format mine '$remote_addr \${credential}';`),
+    says: [['log_format mine', /writes \$credential into the log/]],
+  },
+  'a log in the format combined': {
+    files: inServer('  access_log logs/mine.log;\n  location = /x { access_log logs/other.log combined; deny all; }'),
+    says: [
+      ['logs/mine.log', /writes \$request into the log/],
+      ['logs/other.log', /writes \$request into the log/],
+    ],
+  },
+  'names of headers that some take for ours': {
+    files: inServer('  underscores_in_headers ON;\n  ignore_invalid_headers off;'),
+    says: [
+      ['underscores_in_headers', /X_Client_Id/],
+      ['ignore_invalid_headers', /X\.Client\.Id/],
+    ],
+  },
+  // what check.sh has warned of before
+  'a policy of some paths without strict paths': {
+    files: inServer(question('include snippets/decision.conf;').replace('include snippets/strict-paths.conf;', '')),
+    says: [['auth_request /_apigw/decision/own', /does not include snippets\/strict-paths\.conf/]],
+  },
+};
+
+/** What nobody may be bothered with. */
+const silent: Readonly<Record<string, Files>> = {
+  'an exact path that is exempt': inServer(
+    '  location = /status { auth_request off; proxy_pass http://application; include snippets/proxy.conf; }',
+  ),
+  'an exact path without a space': inServer(
+    '  location =/status{auth_request off;proxy_pass http://application;}location ^~/more {proxy_pass http://$if_granted/application;}'.replace(
+      '$if_granted/',
+      '${if_granted}',
+    ),
+  ),
+  'a prefix that is declared': inServer(
+    '  location /assets/ { #public: pictures\n    auth_request off;\n    proxy_pass http://application;\n  }',
+  ),
+  'files of a location that is declared, and files that are asked for': inServer(
+    '  location /assets/ {   # public\n    auth_request off;\n    root /srv;\n  }\n  location /docs/ {   # protected\n    root /srv;\n    try_files $uri $uri/ =404;\n  }',
+  ),
+  'another server, of another application, that is declared': behind(
+    'server {   # public: a site\n  listen 18081;\n  root /srv/site;\n  location / { try_files $uri =404; }\n  location /app/ { proxy_pass http://127.0.0.1:9; }\n}',
+  ),
+  'servers that redirect or refuse': behind(
+    'server { listen 18081 default_server; return 444; }\nserver { listen 18081; server_name old.example.com; return 301 https://new.example.com$request_uri; }',
+  ),
+  'refusals before the question': inServer(
+    '  if ($request_method = TRACE) { return 405; }\n  location ~ /\\.git { return 404; }\n  location = /gone { return 410 "gone\\n"; }\n  location /no/ { deny all; }',
+  ),
+  'a redirect that is declared, and one of a preflight': inServer(
+    '  location = /old {   # public\n    return 301 /new;\n  }\n  location /api/ {   # protected\n    if ($request_method = OPTIONS) {   # public\n      return 204;\n    }\n    proxy_pass http://${if_granted}application;\n  }',
+  ),
+  'a rewrite that stays, and one of the server': inServer(
+    '  rewrite ^/index$ / last;\n  location /cut/ {\n    rewrite ^/cut/(.*)$ /$1 break;\n    proxy_pass http://${if_granted}application;\n  }',
+  ),
+  'headers beside the include': inLocation(
+    '    proxy_set_header X-Tenant blue;\n    proxy_set_header X-Who $auth_client_id;\n    proxy_ignore_headers Expires;\n    add_header X-Mine yes;',
+  ),
+  'no headers of the client at all': inServer(
+    '  location /api/ {\n    proxy_pass http://${if_granted}application;\n    proxy_pass_request_headers off;\n    proxy_set_header X-Tenant blue;\n    proxy_ignore_headers X-Accel-Redirect Expires;\n  }',
+  ),
+  'an auth_request_set of the server': inServer('  auth_request_set $tenant $upstream_http_x_tenant;'),
+  'FastCGI with the identity': inServer(
+    '  location ~ \\.php$ {\n    fastcgi_pass 127.0.0.1:9;\n    fastcgi_param HTTP_X_CLIENT_ID $auth_client_id;\n    fastcgi_param HTTP_X_CLIENT_NAME $auth_client_name;\n    fastcgi_param HTTP_X_AUTH_METHOD $auth_method;\n    fastcgi_param HTTP_AUTHORIZATION $application_authorization;\n  }',
+  ),
+  'a page for an application that is away, by another that asks': inServer(
+    '  location /api/ {\n    proxy_pass http://${if_granted}application;\n    error_page 502 504 = @other;\n  }\n  location @other {\n    proxy_pass http://${if_granted}application;\n  }',
+  ),
+  'error pages in files': inServer(
+    '  error_page 404 /404.html;\n  error_page 500 502 503 504 /50x.html;\n  location = /50x.html {   # public\n    auth_request off;\n    root /srv;\n  }',
+  ),
+  'a nested location': inServer(
+    '  location /a/ {\n    proxy_pass http://${if_granted}application;\n    location /a/b/ {\n      proxy_pass http://${if_granted}application;\n      client_max_body_size 1g;\n    }\n  }',
+  ),
+  'a mirror': inServer(
+    '  location /api/ {\n    mirror /_mirror;\n    proxy_pass http://${if_granted}application;\n  }\n  location = /_mirror {\n    internal;\n    proxy_pass http://${if_granted}application$request_uri;\n  }',
+  ),
+  'a certificate for a server, and a server that refuses handshakes': behind(
+    'server {\n  listen 18443 ssl;\n  server_name other.example.com;\n  ssl_certificate ssl/nginx.crt;\n  ssl_certificate_key ssl/nginx.key;\n  include snippets/gateway.conf;\n}\nserver { listen 18445 ssl; ssl_reject_handshake on; }'.replaceAll(
+      '18443',
+      '18444',
+    ),
+  ),
+  'TLS settings at http level': { 'ssl/ssl.conf': `${sslConf}\nssl_buffer_size 8k;\n` },
+  'a log without secrets, and one with what a map makes of them': inHttp(
+    `map $arg_kind $kind { default other; a "a;}"; }\nlog_format mine escape=json '{"path":"$request_path","method":"$logged_method",' '"kind":"$kind","status":$status,"referer":"$http_referer"}';\naccess_log logs/mine.log mine buffer=32k flush=1m;\naccess_log off;`.replace(
+      '\naccess_log off;',
+      '',
+    ),
+  ),
+  'satisfy any where nobody is asked': behind(
+    'server {   # public\n  listen 18081;\n  satisfy any;\n  allow 10.0.0.0/8;\n  deny all;\n  location / { proxy_pass http://127.0.0.1:9; }\n}',
+  ),
+  'comments, strings and braces that look like mistakes': inServer(
+    `  # location /open/ { auth_request off; proxy_pass http://application; }\n  location /x/ {   # protected; "return 200;"\n    set $text 'satisfy any; } underscores_in_headers on; # {';\n    set $more "a \\"quoted\\" {word}; return 200;";\n    proxy_pass http://\${if_granted}application;\n  }\n  location ~ "^/y/[a-f0-9]{32}\\.{2}$" { proxy_pass http://\${if_granted}application; }`,
+  ),
+  'names that are spelt like ours': inServer('  location /return/200 { proxy_pass http://${if_granted}application; }'),
+  'a larger upload, a longer answer, a cache of the application': {
+    ...inServer(
+      '  location /up/ {\n    client_max_body_size 5g;\n    proxy_read_timeout 1h;\n    proxy_cache kept;\n    proxy_pass http://${if_granted}application;\n    include snippets/proxy.conf;\n  }',
+    ),
+    'conf.d/cache.conf': 'proxy_cache_path OPERATOR/kept keys_zone=kept:1m;\n',
+  },
+  'Windows line ends': conf(shipped.replaceAll('\n', '\r\n')),
+  'every example of default.conf': conf(
+    examples.replace(' include snippets/decision-cache.conf;', ' # has no room here'),
+  ),
+  ...Object.fromEntries(
+    ['nginx', 'protect', 'tls'].map((page) => [`the examples of docs/${page}.md`, documented(`docs/${page}.md`)]),
+  ),
+};
+
+function documented(page: string): Files {
+  const all = blocks(page, 'nginx');
+  assert.ok(all.length > 1);
+  const [rewrite = ''] = /rewrite [^`]+;(?=`)/.exec(read(page)) ?? [];
+  const text = withBlocks(
+    shipped,
+    all.filter((block) => !block.startsWith('ssl_')),
+  ).replace('location /reports/ {   # protected', (head) => `${head}\n${rewrite}`);
+  return {
+    'conf.d/default.conf': text.replaceAll('ssl/reports.', 'ssl/nginx.'),
+    'ssl/ssl.conf': `${sslConf}\n${all.filter((block) => block.startsWith('ssl_')).join('')}`.replace(
+      'ssl/clients.crt',
+      'ssl/nginx.crt',
+    ),
+  };
+}
+
+/** Those that are in a server alone, each in one of its own, so that nginx reads them all at once. */
+async function readTogether(): Promise<
+  (lines: string) => { readonly said: readonly string[]; readonly first: number }
+> {
+  const all = [...Object.values(mistakes).map(({ files }) => files), ...Object.values(silent)];
+  let text = shipped;
+  const ranges = new Map<string, { first: number; last: number }>();
+  for (const { server, ...others } of all) {
+    if (server === undefined || Object.keys(others).length > 0) continue;
+    text += `server {\n  listen 18081;\n  server_name case${ranges.size}.example.com;\n  include snippets/gateway.conf;\n`;
+    const first = text.split('\n').length;
+    text += `${server}\n`;
+    ranges.set(server, { first, last: text.split('\n').length });
+    text +=
+      '  location / {\n    proxy_pass http://${if_granted}application;\n    include snippets/proxy.conf;\n  }\n}\n';
+  }
+  const { text: dumped, place } = await dump(conf(text));
+  const lines = (await guard(dumped, '')).split('\n').filter((line) => line !== '');
+  const numberOf = (line: string) => {
+    assert.ok(line.startsWith(`${place('conf.d/default.conf')}:`), line);
+    return Number(/:(\d+): WARNING: /.exec(line)?.[1]);
+  };
+  const isInside = (line: string) =>
+    [...ranges.values()].some(({ first, last }) => numberOf(line) >= first && numberOf(line) <= last);
+  for (const line of lines) assert.ok(isInside(line), line);
+  return (server) => {
+    const { first = 0, last = 0 } = ranges.get(server) ?? {};
+    return { first, said: lines.filter((line) => numberOf(line) >= first && numberOf(line) <= last) };
+  };
+}
+
+suite('the guard of the configuration', () => {
+  let together: Awaited<ReturnType<typeof readTogether>>;
+  before(async () => {
+    together = await readTogether();
+  });
+
+  /** What is said about these files, and where a text of one of them begins. */
+  async function look(files: Files) {
+    const { server, ...others } = files;
+    if (server !== undefined && Object.keys(others).length === 0) {
+      const { said, first } = together(server);
+      const lineNumber = (at: string) => first + lineOf(server, at) - 1;
+      return { said, placeOf: (_: string, at: string) => `conf.d/default.conf:${lineNumber(at)}` };
+    }
+    const { text, place } = await dump(files);
+    const said = (await guard(text, '')).split('\n').filter((line) => line !== '');
+    const textOf = (file: string) => others[file] ?? addLocations(shipped, server ?? '');
+    return { said, placeOf: (file: string, at: string) => `${place(file)}:${lineOf(textOf(file), at)}` };
+  }
+
+  for (const [name, { files, says }] of Object.entries(mistakes)) {
+    test(`reports ${name}, with its file and line`, async () => {
+      const { said, placeOf } = await look(files);
+      for (const [at, words, file = 'conf.d/default.conf'] of says) {
+        const start = `${placeOf(file, at)}: WARNING: `;
+        assert.ok(
+          said.some((line) => line.includes(start) && words.test(line)),
+          `${start}${words.source}\n${said.join('\n')}`,
+        );
+      }
+      assert.equal(said.length, says.length, said.join('\n'));
+    });
+  }
+
+  for (const [name, files] of Object.entries(silent)) {
+    test(`has nothing to say about ${name}`, async () => {
+      assert.deepEqual((await look(files)).said, []);
+    });
+  }
+
+  for (const awk of ['mawk', 'gawk', 'busybox awk', 'original-awk']) {
+    test(`says the same with ${awk}`, { skip: !isThere(awk) }, async () => {
+      const several = ['FastCGI, uwsgi, SCGI, gRPC and memcached', 'quoted words', 'a file that an operator includes'];
+      for (const name of [...several, 'the credential in a log, by way of a map of ours']) {
+        const { text } = await dump(mistakes[name]?.files ?? {});
+        const said = await guard(text, '');
+        assert.notEqual(said, '');
+        assert.equal(await guard(text, '', awk), said);
+      }
+    });
+  }
+
+  test('reads a comment that looks like what nginx -T prints, and says what it then cannot see', async () => {
+    const { text } = await dump(
+      conf(`${shipped}\n# configuration file /etc/nginx/x.conf:\nserver { listen 18081; }\n`),
+    );
+    assert.match(
+      await guard(text, ''),
+      /^\/etc\/nginx\/x\.conf:1: WARNING: this file is read in a way that is not followed/,
+    );
+    assert.match(await guard('server { }\n', ''), /^this is not what nginx -T prints$/m);
+  });
+
+  test('finds in every example a way past the gateway, once somebody has made one', async () => {
+    const open = examples.replaceAll(/^ *auth_request \/.*$/gm, '    auth_request off;');
+    const { text } = await dump(conf(open.replace(' include snippets/decision-cache.conf;', '')));
+    const said = await guard(text, '');
+    for (const path of ['admin', 'partner', 'orders', 'billing'])
+      assert.match(said, new RegExp(`"location ~\\* \\^/${path}.*nobody is asked`));
+  });
+
+  test('reads fifty servers in a moment', async (t) => {
+    const server = (n: number) =>
+      `server { listen 18082; server_name s${n}.example.com; include snippets/gateway.conf;\n` +
+      '  location / { proxy_pass http://${if_granted}application; include snippets/proxy.conf; } }\n';
+    const { text } = await dump(behind(Array.from({ length: 50 }, (_, n) => server(n)).join('')));
+    const startedAt = performance.now();
+    assert.equal(await guard(text, 'true'), '');
+    const duration = performance.now() - startedAt;
+    t.diagnostic(`50 servers: ${Math.round(duration)} ms`);
+    assert.ok(duration < 15_000, `${duration} ms`);
+  });
+});
+
+const open = '  location /open/ {\n    auth_request off;\n    proxy_pass http://application;\n  }';
+const openLine = lineOf(addLocations(shipped, open), 'location /open/');
+const nobodyIsAsked = new RegExp(`nginx/conf\\.d/default\\.conf:${openLine}: (?:WARNING: )?"location /open/" goes to`);
+
+/** An operator's directory, whose default.conf can be edited. */
+function makeOperator(): { readonly dir: string; readonly write: (text: string) => void } {
+  const dir = makeTempDir();
+  mkdirSync(join(dir, 'nginx/conf.d'), { recursive: true });
+  const write = (text: string) => {
+    writeFileSync(join(dir, 'nginx/conf.d/default.conf'), text);
+  };
+  return { dir, write };
+}
+
+suite('a start and a reload', () => {
+  test('go on with a warning that names the file, and the hole is the one that it says', async () => {
+    const stack = await startTestStack({ edit: (text) => addLocations(text, open) });
+    try {
+      assert.match(stack.output(), nobodyIsAsked);
+      assert.match(stack.output(), /: WARNING: /);
+      assert.equal((await stack.ask('/open/x')).status, 200);
+      assert.equal((await stack.ask('/')).status, 401);
+    } finally {
+      await stack.stop();
+    }
+  });
+
+  test('under APIGW_STRICT=true take every example, and a reload refuses a mistake and keeps what was before', async () => {
+    const operator = makeOperator();
+    operator.write(examples);
+    const env = { APIGW_STRICT: 'true', APIGW_CONFIG_DIR: operator.dir };
+    const stack = await startTestStack({ env });
+    try {
+      assert.doesNotMatch(stack.output(), /WARNING/);
+      operator.write(addLocations(examples, open));
+      await assert.rejects(stack.stack.reload, ({ message }: Error) => {
+        assert.match(message, /default\.conf:\d+: "location \/open\/" goes to an application/);
+        assert.doesNotMatch(message, /WARNING/);
+        assert.match(message, /The configuration from before stays in use\.$/);
+        return true;
+      });
+      assert.equal((await stack.ask('/open/x')).status, 401);
+      operator.write(shipped);
+      assert.match(await stack.stack.reload(), /The configuration is in use\./);
+    } finally {
+      await stack.stop();
+    }
+  });
+
+  test('under APIGW_STRICT=true are refused with exit code 1, file, line and what to do; so is any other value', async () => {
+    const operator = makeOperator();
+    operator.write(addLocations(shipped, open));
+    const env = { APIGW_STATE_DIR: makeTempDir(), APIGW_CONFIG_DIR: operator.dir, APIGW_STRICT: 'true' };
+    const up = await spawnUp(env);
+    const [code] = await up.ended;
+    assert.equal(code, 1, up.output());
+    assert.match(up.output(), nobodyIsAsked);
+    assert.doesNotMatch(up.output(), /WARNING/);
+    assert.throws(
+      () => readLocalSettings({ APIGW_STRICT: 'yes' }, root, false),
+      /APIGW_STRICT is "yes", which is not allowed; allowed: true or false\./,
+    );
+    await assert.rejects(
+      run('sh', [join(root, 'nginx/check-config.sh')], { env: { ...settings, APIGW_STRICT: 'yes' } }),
+      /APIGW_STRICT is "yes"; allowed: true or false/,
+    );
+  });
+});
+
+const settings = { PATH: process.env['PATH'], APIGW_NGINX: nginx, APIGW_APP_UPSTREAM: '127.0.0.1:9' };
+
+suite('apigw check-config', () => {
+  const operator = makeOperator();
+  const cli = (args: readonly string[], env: Readonly<Record<string, string>> = {}, input = '') =>
+    runCli(['check-config', ...args], { env: { APIGW_CONFIG_DIR: operator.dir, APIGW_NGINX: nginx, ...env }, input });
+  before(() => {
+    operator.write(addLocations(shipped, open));
+  });
+
+  test('warns and ends with 0; --strict and APIGW_STRICT=true end with 1', async () => {
+    const warned = await cli([]);
+    assert.equal(warned.exitCode, 0, warned.stderr);
+    assert.match(warned.stdout, /^nginx +ok +nginx takes the configuration$/m);
+    assert.match(warned.stdout, /^nginx +warning +\S*default\.conf:\d+: "location \/open\/" goes to an application/m);
+    assert.match(warned.stdout, nobodyIsAsked);
+    const refused = await cli([], { APIGW_STRICT: 'true' });
+    assert.equal(refused.exitCode, 1);
+    assert.match(refused.stdout, /^nginx +wrong +\S*default\.conf:\d+: "location \/open\/"/m);
+  });
+
+  test('reads the file of --conf in place of the one that is there', async () => {
+    const file = join(makeTempDir(), 'mine.conf');
+    writeFileSync(file, shipped.replace('proxy_pass http://${if_granted}application', 'return 200'));
+    const { exitCode, stdout } = await cli(['--conf', file, '--strict']);
+    assert.equal(exitCode, 1);
+    assert.ok(
+      stdout.includes(
+        `${file}:${lineOf(shipped, 'proxy_pass http://${if_granted}application;\n    include snippets/proxy.conf;\n  }\n\n')}: "return 200"`,
+      ),
+      stdout,
+    );
+    assert.doesNotMatch(stdout, /open/);
+  });
+
+  test('reads what nginx -T has printed elsewhere', async () => {
+    const { text } = await dump({ server: open });
+    const saved = join(makeTempDir(), 'dump');
+    writeFileSync(saved, text);
+    const warned = await cli(['--dump', '-'], {}, text);
+    assert.equal(warned.exitCode, 0);
+    assert.match(warned.stdout, /^nginx +warning +.*"location \/open\/" goes to an application/m);
+    assert.equal((await cli(['--dump', saved, '--strict'])).exitCode, 1);
+    assert.match((await cli(['--dump', '-'], {}, 'junk')).stdout, /^nginx +wrong +this is not what nginx -T prints$/m);
+  });
+
+  test('leaves nothing behind, as in the container of the proxy', async () => {
+    const temp = makeTempDir();
+    const shared = () => readdirSync('/dev/shm').filter((name) => name.startsWith('apigw-check.'));
+    const before = shared();
+    const env = { ...settings, TMPDIR: temp, APIGW_CONFIG_DIR: operator.dir };
+    operator.write(examples);
+    const { stdout } = await run('sh', [join(root, 'nginx/check-config.sh')], { env });
+    assert.doesNotMatch(stdout, /WARNING/);
+    assert.deepEqual([readdirSync(temp), shared()], [[], before]);
+  });
+});

@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { after, before, suite, test } from 'node:test';
+import { openTestDatabase } from '../support/database.ts';
+import { startGateway, stopGateway, type GatewayProcess } from '../support/gateway.ts';
+import { makeTempDir, until } from '../support/stack.ts';
+
+const day = 24 * 3_600_000;
+
+suite('the audit trail', () => {
+  const dir = makeTempDir();
+  let gateway: GatewayProcess;
+  before(async () => {
+    gateway = await startGateway(dir, { API_KEY_CREATE: 'true' });
+  });
+  after(() => stopGateway(gateway));
+
+  test('is kept: nobody removes an event by hand', async () => {
+    const database = openTestDatabase(dir);
+    await assert.rejects(database('audit_events').delete(), /audit_events is append-only/);
+    assert.notEqual((await database('audit_events')).length, 0);
+    await database.destroy();
+  });
+
+  test('loses what is older than APIGW_AUDIT_RETENTION, in batches, and nothing else', async () => {
+    const database = openTestDatabase(dir);
+    const events = (ago: number) =>
+      Array.from({ length: 600 }, () => ({ at: Date.now() - ago, action: 'test', outcome: 'done' }));
+    await database.batchInsert('audit_events', [...events(31 * day), ...events(29 * day)], 100);
+    const count = async () => (await database('audit_events').where('action', 'test')).length;
+    const second = await startGateway(dir, { APIGW_AUDIT_RETENTION: '30d' }, 'second');
+    await until('the old ones are gone', async () => (await count()) === 600);
+    await until('it is said', () => second.output().includes('audit events were older than they are kept'));
+    await stopGateway(second);
+    await assert.rejects(database('audit_events').delete(), /audit_events is append-only/);
+    await database.destroy();
+  });
+
+  test('is not filled by a client that may not use the management API', async () => {
+    const { json } = await gateway.manage('POST', '', gateway.firstKey(), { name: 'ordinary' });
+    for (let call = 0; call < 60; call++) {
+      assert.equal((await gateway.manage('GET', '', String(json['token']))).status, 403);
+      assert.equal((await gateway.manage('GET', '', 'made up')).status, 401);
+    }
+    const database = openTestDatabase(dir);
+    const refused = await database('audit_events').where('action', 'management.call');
+    await database.destroy();
+    // a minute may have ended meanwhile, and says how many it has left out
+    assert.ok(refused.length >= 20 && refused.length <= 41, `${refused.length} events`);
+  });
+});

@@ -1,0 +1,102 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { checksumOf } from '../../src/auth/api-key.ts';
+import { makeTempDir, root } from './stack.ts';
+
+/** What wrk has seen; times in milliseconds. */
+export interface Load {
+  readonly perSecond: number;
+  readonly p50: number;
+  readonly p99: number;
+  /** Answers that were not 2xx. */
+  readonly refused: number;
+  readonly broken: number;
+}
+
+export interface LoadOptions {
+  readonly url: string;
+  readonly credentials: readonly string[];
+  readonly connections: number;
+  readonly seconds: number;
+  /** Milliseconds before each request of a connection. */
+  readonly pause: number;
+  /** Of whoever attacks: he has another machine, and is not to take the processor of those who are attacked. */
+  readonly isNice?: boolean;
+}
+
+/** Runs wrk: requests on connections that stay open, each after the answer to the one before. */
+export async function sendLoad({ url, credentials, connections, seconds, pause, isNice }: LoadOptions): Promise<Load> {
+  const file = join(makeTempDir(), 'credentials');
+  writeFileSync(file, `${credentials.join('\n')}\n`);
+  const script = join(root, 'test/support/paced.lua');
+  const args = ['-t1', '-c', String(connections), '-d', `${seconds}s`, '-s', script, url, '--', file, String(pause)];
+  const child = spawn('nice', ['-n', isNice ? '19' : '0', 'wrk', ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+  let printed = '';
+  child.stdout.on('data', (chunk: Buffer) => (printed += chunk.toString()));
+  await once(child, 'close');
+  const line = /^\{"requests".*\}$/m.exec(printed)?.[0];
+  if (line === undefined) throw new Error(`wrk has not said what it measured:\n${printed}`);
+  const {
+    requests = 0,
+    microseconds = 1,
+    p50 = 0,
+    p99 = 0,
+    refused = 0,
+    broken = 0,
+  } = JSON.parse(line) as Partial<Record<'requests' | 'microseconds' | 'p50' | 'p99' | 'refused' | 'broken', number>>;
+  const perSecond = Math.round((requests / microseconds) * 1e6);
+  return { perSecond, p50: p50 / 1_000, p99: p99 / 1_000, refused, broken };
+}
+
+/** Keys that nobody was given, with a good checksum, all different and each of another client: what costs most to refuse. */
+export function wrongKeys(count: number, from: number): string[] {
+  return Array.from({ length: count }, (_, index) => {
+    const id = String(from + index);
+    const key = `${id}.${id.padStart(58, 'A')}`;
+    return `apk ${key}${checksumOf(key)}`;
+  });
+}
+
+export interface Comparison {
+  readonly base: Load;
+  readonly attacked: Load;
+  readonly attack: Load;
+}
+
+/**
+ * A client of some 200 requests a second, without and with an attack, in turns: what else the machine does meets both.
+ * The figures are those of the median of the rounds.
+ */
+export async function compare(
+  client: Pick<LoadOptions, 'url' | 'credentials'>,
+  attackWith: (round: number, seconds: number) => Promise<Load>,
+  { rounds = 3, seconds = 2 } = {},
+): Promise<Comparison> {
+  const base: Load[] = [];
+  const attacked: Load[] = [];
+  const attack: Load[] = [];
+  const measure = () => sendLoad({ ...client, connections: 4, pause: 20, seconds });
+  for (let round = 0; round < rounds; round++) {
+    base.push(await measure());
+    const attacking = attackWith(round, seconds + 1);
+    await delay(500);
+    attacked.push(await measure());
+    attack.push(await attacking);
+  }
+  return { base: median(base), attacked: median(attacked), attack: median(attack) };
+}
+
+function median(loads: readonly Load[]): Load {
+  const middle = (of: (load: Load) => number) => loads.map(of).sort((a, b) => a - b)[loads.length >> 1] ?? 0;
+  const sum = (of: (load: Load) => number) => loads.reduce((total, load) => total + of(load), 0);
+  return {
+    perSecond: middle((load) => load.perSecond),
+    p50: middle((load) => load.p50),
+    p99: middle((load) => load.p99),
+    refused: sum((load) => load.refused),
+    broken: sum((load) => load.broken),
+  };
+}
