@@ -57,6 +57,15 @@ suite('the documents', () => {
     }
   });
 
+  test('name tests that exist, for every guarantee of SECURITY.md', () => {
+    const rows = read('SECURITY.md').match(/^\| \d+ \|.*$/gm) ?? [];
+    assert.ok(rows.length >= 20);
+    for (const row of rows) {
+      const [, file = '', name = ''] = /\| (test\/[\w/-]+\.test\.ts) "(.+)" \|$/.exec(row) ?? [];
+      assert.ok(read(file).includes(name), row);
+    }
+  });
+
   test('are all in the index', () => {
     const index = read('docs/README.md');
     const here = pages.filter((page) => dirname(page) === 'docs' && page !== 'docs/README.md');

@@ -30,7 +30,20 @@ const allowed: Record<string, readonly string[]> = {
   workers: ['http', 'config', 'log'],
   operator: ['auth', 'clients', 'config', 'http', 'log', 'oidc', 'store'],
   main: ['app', 'workers', 'config', 'log', 'trace-settings', 'tracing', 'version'],
-  cli: ['auth', 'clients', 'store', 'http', 'local', 'config', 'duration', 'log', 'operator', 'problem', 'reasons'],
+  cli: [
+    'auth',
+    'clients',
+    'store',
+    'http',
+    'local',
+    'config',
+    'duration',
+    'log',
+    'operator',
+    'problem',
+    'reasons',
+    'version',
+  ],
 };
 
 const src = join(root, 'src');
