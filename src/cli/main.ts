@@ -2,6 +2,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { StoreUnavailable } from '../clients/client-store.ts';
 import { ConfigError } from '../config.ts';
+import { readVersion } from '../version.ts';
 import { CliError, exitCodes, type ExitCode } from './exit-codes.ts';
 import { ImportError } from './import/import-error.ts';
 
@@ -30,6 +31,7 @@ async function createProgram(): Promise<Command> {
     .description(
       'The command line of the gateway. It works on the local database, which it finds as the gateway does, or with --server over the management API.',
     )
+    .version(readVersion())
     .addOption(new Option('--output <format>', 'of results').choices(['table', 'json']).default('table'))
     .option('--server <url>', 'https://host of a gateway, in place of the local database (APIGW_SERVER)')
     .option(

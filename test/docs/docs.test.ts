@@ -31,6 +31,7 @@ function normalise(text: string): string {
       .replace(/ +$/gm, '')
       .replace(/ \.\.\.\w{4} /g, ' <hint> ')
       // stored a few seconds after the use
+      .replace(/ (yes|no)  (?:-|<time>)$/gm, ' $1  <use>')
       .replace(/"(last_used_at|replaced_key_used_at)":(?:null|"<time>")/g, '"$1":<use>')
   );
 }
@@ -53,6 +54,15 @@ suite('the documents', () => {
         assert.ok(existsSync(join(root, target)), `${page} links to ${path}`);
         if (anchor !== undefined) assert.ok(anchors(target).includes(anchor), `${page} links to ${path}#${anchor}`);
       }
+    }
+  });
+
+  test('name tests that exist, for every guarantee of SECURITY.md', () => {
+    const rows = read('SECURITY.md').match(/^\| \d+ \|.*$/gm) ?? [];
+    assert.ok(rows.length >= 20);
+    for (const row of rows) {
+      const [, file = '', name = ''] = /\| (test\/[\w/-]+\.test\.ts) "(.+)" \|$/.exec(row) ?? [];
+      assert.ok(read(file).includes(name), row);
     }
   });
 

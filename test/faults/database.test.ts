@@ -521,7 +521,7 @@ suite('the database', { concurrency: true }, () => {
 
   suite('that takes 10,000 writes of 20 clients, with kill -9 on the way', { concurrency: false }, () => {
     const goal = 10_000;
-    const perApply = 40;
+    const perApply = 100;
     const killAt = [0.15, 0.35, 0.55, 0.75, 0.9].map((part) => part * goal);
 
     test('loses nothing that was acknowledged, and has nothing half-done', async (t) => {

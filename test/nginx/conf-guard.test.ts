@@ -75,7 +75,7 @@ function layOut({ server, ...others }: Files): string {
   const next = join(prefix, 'next');
   for (const folder of ['temp', 'logs', 'next/conf.d', 'next/ssl'])
     mkdirSync(join(prefix, folder), { recursive: true });
-  for (const name of ['snippets', 'runtime', 'nginx.conf', 'conf.d/default.conf', ...sslFiles])
+  for (const name of ['snippets', 'runtime', 'nginx.conf', 'conf.d/default.conf', 'conf.d/limits.conf', ...sslFiles])
     if (!(name in files)) symlinkSync(join(base, 'next', name), join(next, name));
   for (const [name, text] of Object.entries(files)) writeFileSync(join(next, name), text.replaceAll('OPERATOR', next));
   return prefix;

@@ -44,6 +44,8 @@ const allowed: Record<string, readonly string[]> = {
     'operator',
     'problem',
     'reasons',
+    'version',
+  ],
   ],
 };
 
