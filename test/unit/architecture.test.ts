@@ -46,7 +46,6 @@ const allowed: Record<string, readonly string[]> = {
     'reasons',
     'version',
   ],
-  ],
 };
 
 const src = join(root, 'src');
