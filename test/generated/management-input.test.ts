@@ -109,7 +109,7 @@ suite('a body that is sent to the management API', () => {
         counts.stored++;
         const read = await gateway.manage('GET', `/${String(id)}`, key);
         expectMembers(read.json, first, false);
-        const updated = await gateway.manage('PUT', `/${String(id)}`, key, second);
+        const updated = await gateway.manage('PUT', `/${String(id)}?force=true`, key, second);
         const after = await gateway.manage('GET', `/${String(id)}`, key);
         if (updated.status === 200) {
           expectMembers(after.json, second, true);
@@ -119,14 +119,15 @@ suite('a body that is sent to the management API', () => {
               name in after.json && name !== 'id' ? [[name, after.json[name]]] : [],
             ),
           );
-          const again = await gateway.manage('PUT', `/${String(id)}`, key, settable);
+          const again = await gateway.manage('PUT', `/${String(id)}?force=true`, key, settable);
           assert.equal(again.status, 200, JSON.stringify(again.json));
           assert.deepEqual({ ...again.json, updated_at: null }, { ...after.json, updated_at: null });
         } else {
           expectRefusal(updated, second);
           assert.deepEqual(after.json, read.json);
         }
-        assert.equal((await gateway.manage('DELETE', `/${String(id)}`, key)).status, 204);
+        // the bootstrap key counts for no administrator, so this may be the last one
+        assert.equal((await gateway.manage('DELETE', `/${String(id)}?force=true`, key)).status, 204);
       }),
       runs(60),
     );

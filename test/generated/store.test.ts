@@ -361,9 +361,10 @@ for (const kind of databaseKinds) {
             for (const process of world.processes) await process.close();
           }
         }),
-        runs(14),
+        // to begin anew takes PostgreSQL some seconds
+        runs(kind === 'SQLite' ? 14 : 4),
       );
-      assert.ok(changes > 50, `${changes} changes`);
+      assert.ok(changes > (kind === 'SQLite' ? 50 : 10), `${changes} changes`);
       // the lives were varied enough to mean something
       for (const verdict of [
         'client_disabled',
