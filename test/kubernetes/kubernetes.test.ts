@@ -49,6 +49,7 @@ const users: Record<string, [dockerfile: string, uid: number]> = {
   proxy: ['docker/proxy/Dockerfile', 101],
 };
 
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what the spec of this kind is
 function ofKind<Spec>(manifests: readonly Manifest[], kind: string): { name: string; spec: Spec }[] {
   return manifests
     .filter((manifest) => manifest.kind === kind)
@@ -152,14 +153,11 @@ for (const form of forms) {
         const { name, image, volumeMounts } = container;
         const [dockerfile = ''] = users[name] ?? [];
         assert.equal(built[name]?.image, image);
-        assert.equal(built[name]?.build.dockerfile, dockerfile);
-        const known = [...Object.values(built[name] ?? {}), read(dockerfile)].join('\n');
+        assert.equal(built[name].build.dockerfile, dockerfile);
+        const known = JSON.stringify(built[name]) + read(dockerfile);
         const own = ['/tmp', '/etc/apigw/database', '/etc/config/nginx/conf.d', '/etc/config/nginx/ssl'];
         for (const { mountPath } of volumeMounts)
-          assert.ok(
-            own.includes(mountPath) || known.includes(mountPath) || mountPath === '/var/cache/nginx',
-            mountPath,
-          );
+          assert.ok(own.includes(mountPath) || known.includes(mountPath), mountPath);
         const env = envOf(container);
         if (name === 'proxy') {
           for (const setting of Object.keys(env)) assert.ok(setting in proxySettings, setting);

@@ -59,10 +59,10 @@ export function faultsOf(manifests: readonly Manifest[]): string[] {
     moduleResolution: ts.ModuleResolutionKind.NodeNext,
   };
   const host = ts.createCompilerHost(options);
-  const { getSourceFile, fileExists } = host;
-  host.fileExists = (name) => name === file || fileExists(name);
+  const onDisk = { ...host };
+  host.fileExists = (name) => name === file || onDisk.fileExists(name);
   host.getSourceFile = (name, languageVersion) =>
-    name === file ? ts.createSourceFile(name, text, languageVersion) : getSourceFile(name, languageVersion);
+    name === file ? ts.createSourceFile(name, text, languageVersion) : onDisk.getSourceFile(name, languageVersion);
   return ts
     .getPreEmitDiagnostics(ts.createProgram([file], options, host))
     .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, ' '));
