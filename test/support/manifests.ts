@@ -35,6 +35,9 @@ export function readManifests(text: string): Manifest[] {
   });
 }
 
+/** What does not change from one call to the next, by its path. */
+const parsed = new Map<string, ts.SourceFile | undefined>();
+
 /**
  * What the API of Kubernetes would refuse or silently leave out: by the types that kubernetes-models has of it, of which
  * the compiler refuses every field that is none.
@@ -61,8 +64,12 @@ export function faultsOf(manifests: readonly Manifest[]): string[] {
   const host = ts.createCompilerHost(options);
   const onDisk = { ...host };
   host.fileExists = (name) => name === file || onDisk.fileExists(name);
-  host.getSourceFile = (name, languageVersion) =>
-    name === file ? ts.createSourceFile(name, text, languageVersion) : onDisk.getSourceFile(name, languageVersion);
+  host.getSourceFile = (name, languageVersion) => {
+    if (name === file) return ts.createSourceFile(name, text, languageVersion);
+    const read = parsed.get(name) ?? onDisk.getSourceFile(name, languageVersion);
+    parsed.set(name, read);
+    return read;
+  };
   return ts
     .getPreEmitDiagnostics(ts.createProgram([file], options, host))
     .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, ' '));
