@@ -56,12 +56,16 @@ suite('a proxy that asks gateways by host and port', () => {
 
   test('answers 503 while there is none, and goes on by itself', async () => {
     const load = startLoad(proxy, key, 50);
-    await until('the load is there', () => load.samples.length > 20);
+    await until('the load is there', () => load.samples.length > 20, 30_000);
     await stopGateway(gateway, 'SIGKILL');
-    await until('it is missed', () => load.samples.some(({ status }) => status === 503));
+    await until('it is missed', () => load.samples.some(({ status }) => status === 503), 30_000);
     await start();
     const answered = load.samples.length;
-    await until('it decides', () => load.samples.slice(answered).filter(({ status }) => status === 200).length > 20);
+    await until(
+      'it decides',
+      () => load.samples.slice(answered).filter(({ status }) => status === 200).length > 20,
+      30_000,
+    );
     await load.stop();
     assert.deepEqual(Object.keys(countStatuses(load.samples)), ['200', '503']);
   });
