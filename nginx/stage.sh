@@ -9,6 +9,8 @@
 #   APIGW_TLS_DIR       where a self-signed certificate is kept                                 ($APIGW_PREFIX/tls)
 #   APIGW_SOCKET_DIR    where the gateway's sockets are; of several gateways, each one's directory, separated by spaces
 #                                                                                               (/run/apigw)
+#   APIGW_DECISION_UPSTREAM, APIGW_MANAGEMENT_UPSTREAM  in place of sockets: host:port of the listeners of gateways on
+#                                                       other machines; a name is looked up once           (none)
 #   APIGW_LOG_DIR       where nginx writes its logs                                             ($APIGW_PREFIX/logs)
 #   APIGW_CACHE_DIR     a directory in memory (tmpfs) for nginx's decision cache alone, emptied at every start
 #                                          ($APIGW_PREFIX/decisions if that is in memory, else one in /dev/shm)
@@ -33,6 +35,8 @@ next=$prefix/next
 operator=${APIGW_CONFIG_DIR:-}
 tls=${APIGW_TLS_DIR:-$prefix/tls}
 sockets=${APIGW_SOCKET_DIR:-/run/apigw}
+decision=${APIGW_DECISION_UPSTREAM:-}
+management=${APIGW_MANAGEMENT_UPSTREAM:-}
 logs=${APIGW_LOG_DIR:-$prefix/logs}
 cache=${APIGW_CACHE_DIR:-}
 upstream=${APIGW_APP_UPSTREAM:-app:8000}
@@ -63,6 +67,7 @@ check_values() {
   # shellcheck disable=SC2086 # a list
   check_sockets $sockets
   set +f
+  [ -z "$decision$management" ] || check_gateways
   case $cache in '' | /*) ;; *) die "APIGW_CACHE_DIR is \"$cache\"; allowed: an absolute path" ;; esac
   { is_plain "$upstream" && printf '%s' "$upstream" |
     grep -Eqx '[A-Za-z0-9._-]+:[0-9]{1,5}|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}|unix:/[A-Za-z0-9._/-]+'; } ||
@@ -87,6 +92,22 @@ check_sockets() {
       *[\;{}\"\'\$\\#*?]* | [!/]*) die "APIGW_SOCKET_DIR: \"$directory\"; allowed: absolute paths, separated by spaces, without ; { } \" ' \$ \\ # * ?" ;;
     esac
   done
+}
+
+check_gateways() {
+  { [ -n "$decision" ] && [ -n "$management" ]; } ||
+    die "APIGW_DECISION_UPSTREAM and APIGW_MANAGEMENT_UPSTREAM go together; one is empty"
+  check_address APIGW_DECISION_UPSTREAM "$decision"
+  check_address APIGW_MANAGEMENT_UPSTREAM "$management"
+  # how many there are behind a name nginx does not know
+  gateways=2
+}
+
+# check_address NAME VALUE
+check_address() {
+  { is_plain "$2" && printf '%s' "$2" | grep -Eqx '[A-Za-z0-9._-]+:[0-9]{1,5}|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}'; } ||
+    die "$1 is \"$2\"; allowed: host:port or [address]:port"
+  check_port "the port of $1" "${2##*:}"
 }
 
 # A line end is not plain either; grep would look at each line by itself.
@@ -318,8 +339,8 @@ write_runtime() {
     printf 'map "" $decision_vouchers {\n  default "%s";\n}\n' "$vouchers"
     # some 8,000 entries, each of a page of memory or two
     [ -z "$is_cached" ] || echo "proxy_cache_path $cache levels=1:2 use_temp_path=off keys_zone=apigw_decisions:1m max_size=64m inactive=10s;"
-    write_upstream gateway decision
-    write_upstream management management
+    write_upstream gateway decision "$decision"
+    write_upstream management management "$management"
   } >"$next/runtime/http.conf"
 
   {
@@ -338,12 +359,17 @@ write_runtime() {
   write_application >"$next/runtime/application.conf"
 }
 
-# write_upstream NAME SOCKET
+# write_upstream NAME SOCKET ADDRESS
 # Of several gateways each takes its share. One that fails gets nothing for 10 s, so that one that hangs costs a request
 # every 10 s, not its share. When all have failed they are tried nevertheless, as their own backups: one that was restarted
 # a moment ago may be back, and its clock may have been put back (nginx counts the 10 s on the one that people set).
+# An address in place of sockets may be that of a Service: what fails there is tried once more, and may meet another gateway.
 write_upstream() {
   echo "upstream $1 {"
+  if [ -n "$3" ]; then
+    printf '  server %s max_fails=0;\n  server %s backup max_fails=0;\n  keepalive 64;\n}\n' "$3" "$3"
+    return
+  fi
   for directory in $sockets; do
     echo "  server unix:$directory/$2.sock$([ "$gateways" = 1 ] || echo ' max_fails=1 fail_timeout=10s');"
   done

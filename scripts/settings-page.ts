@@ -75,6 +75,17 @@ export const proxySettings: Readonly<Record<string, ProxySetting>> = {
     about:
       "The gateway's sockets. With [several gateways](operations.md#restart-without-a-refused-request) the directory of each, separated by spaces.",
   },
+  APIGW_DECISION_UPSTREAM: {
+    docker: 'none',
+    systemd: 'none',
+    about:
+      'In place of sockets: `host:port` of the decision listeners of gateways [on other machines](scaling.md#kubernetes). Credentials go there in the clear.',
+  },
+  APIGW_MANAGEMENT_UPSTREAM: {
+    docker: 'none',
+    systemd: 'none',
+    about: 'The same for the management listeners. Both or none.',
+  },
   APIGW_LOG_DIR: { docker: '`/var/log/nginx`', systemd: '`/var/log/apigw`', about: "nginx's logs." },
   APIGW_NGINX: { docker: '`nginx`', systemd: '`nginx`', about: 'The program that tests the configuration.' },
 };

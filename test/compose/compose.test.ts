@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { X509Certificate } from 'node:crypto';
+import { randomBytes, type X509Certificate } from 'node:crypto';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { request } from 'node:https';
 import { join } from 'node:path';
@@ -490,6 +490,78 @@ suite('docker compose', () => {
       assert.match(await project.logs('proxy'), /WARNING: \/etc\/config\/nginx\/ssl\/nginx\.crt has expired/);
       assert.equal((await presented(project)).subject, 'CN=expired.example');
     });
+  });
+});
+
+suite('docker-compose.ha.yaml: two gateways on PostgreSQL', () => {
+  let project: ComposeProject;
+  let key = '';
+  before(async () => {
+    project = await ComposeProject.make(current);
+    const password = join(project.dir, 'database-password');
+    writeFileSync(password, `${randomBytes(32).toString('hex')}\n`);
+    project.addSecondGateway(password);
+    await project.must('up', '-d', '--build');
+    await until('it is up', async () => (await answers(project, '/readyz')) === 200, 120_000);
+    key = (await project.must('exec', '-T', 'gateway', 'apigw', 'bootstrap')).trim();
+  });
+  after(() => project.remove());
+
+  test('both decide, with the same clients, and one of them suffices', async () => {
+    await until('the key counts', async () => (await answers(project, '/', key)) === 200);
+    for (const stopped of ['gateway', 'gateway-b']) {
+      await project.must('stop', stopped);
+      const created = await project.manage('POST', key, '', { json: { name: `without ${stopped}` } });
+      assert.equal(created.status, 201);
+      assert.equal(await answers(project, '/', created.json['token'] as string), 200);
+      await project.must('start', stopped);
+      await until(
+        `${stopped} is well`,
+        async () => {
+          const { State: state } = (await project.inspect(stopped)) as { State: { Health: { Status: string } } };
+          return state.Health.Status === 'healthy';
+        },
+        60_000,
+      );
+    }
+  });
+
+  test('a database that is made anew from its volume has everything, and no gateway is restarted for it', async () => {
+    const startsOf = async () =>
+      (await Promise.all(['gateway', 'gateway-b'].map((name) => project.inspect(name)))).map(
+        ({ State: state }) => (state as { StartedAt: string }).StartedAt,
+      );
+    const before = await startsOf();
+    await project.must('rm', '-s', '-f', 'postgres');
+    const { status, json } = await project.manage('GET', key);
+    assert.deepEqual([status, json['reason']], [503, 'store_unavailable']);
+    await project.must('up', '-d', '--no-deps', 'postgres');
+    await until('it is back', async () => (await answers(project, '/', key)) === 200, 60_000);
+    assert.deepEqual(await startsOf(), before);
+  });
+
+  test('the database runs with no more than it needs, on no port, and no log has its password', async () => {
+    const { HostConfig: host } = (await project.inspect('postgres')) as { HostConfig: Record<string, unknown> };
+    assert.equal(host['ReadonlyRootfs'], true);
+    assert.deepEqual(host['CapDrop'], ['ALL']);
+    assert.deepEqual(Object.keys(host['PortBindings'] ?? {}), []);
+    assert.notEqual((await project.must('exec', '-T', 'postgres', 'id', '-u')).trim(), '0');
+    const password = readFileSync(join(project.dir, 'database-password'), 'utf8').trim();
+    for (const service of ['gateway', 'gateway-b', 'proxy', 'postgres'])
+      assert.equal((await project.logs(service)).includes(password), false, service);
+  });
+
+  test('without the password nothing starts, and compose names the file', async () => {
+    const other = await ComposeProject.make(current);
+    const missing = join(other.dir, 'database-password');
+    other.addSecondGateway(missing);
+    try {
+      const { code, stdout, stderr } = await other.compose('up', '-d');
+      assert.ok((stdout + stderr).includes(missing), stderr);
+      assert.notEqual(code, 0);
+    } finally {
+      await other.remove();
+    }
   });
 });
 

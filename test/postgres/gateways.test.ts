@@ -1,7 +1,4 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
-import { request } from 'node:http';
-import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { after, before, suite, test } from 'node:test';
 import { spawnGateway, stopGateway, type GatewayProcess } from '../support/gateway.ts';
@@ -15,21 +12,6 @@ async function startAtLeisure(...args: Parameters<typeof spawnGateway>): Promise
   const gateway = spawnGateway(...args);
   await until('the gateway is ready', () => gateway.output().includes('"msg":"ready"'), 60_000);
   return gateway;
-}
-
-function readMetrics({ dir }: GatewayProcess): Promise<{ text: string }> {
-  const socketPath = join(dir, readdirSync(dir).find((file) => file.endsWith('-m.sock')) ?? '');
-  return new Promise((resolve, reject) => {
-    const call = request({ socketPath, path: '/metrics', agent: false }, (response) => {
-      let text = '';
-      response.on('data', (chunk: Buffer) => (text += chunk.toString()));
-      response.on('end', () => {
-        resolve({ text });
-      });
-    });
-    call.on('error', reject);
-    call.end();
-  });
 }
 
 /** Until the answer is that one, in milliseconds. */
@@ -99,8 +81,7 @@ suite('gateways on one PostgreSQL', () => {
     t.diagnostic(
       `from the answer until another gateway refuses: ${latencies.map((one) => one.toFixed(0)).join(', ')} ms`,
     );
-    const { text } = await readMetrics(second);
-    assert.match(text, /^apigw_feed_notified 1$/m);
+    assert.match(await second.metrics(), /^apigw_feed_notified 1$/m);
   });
 
   test('follow a change too that nobody is notified of', async () => {

@@ -37,6 +37,7 @@ export class ComposeProject extends FrontDoor {
   readonly file: string;
   readonly name: string;
   readonly command: readonly string[];
+  private overlay: readonly string[] = [];
 
   private constructor(command: readonly string[], httpsPort: number, httpPort: number) {
     super(httpsPort, httpPort);
@@ -73,9 +74,20 @@ export class ComposeProject extends FrontDoor {
     writeFileSync(this.file, text);
   }
 
+  /** docker-compose.ha.yaml over it, with its password in this file. */
+  addSecondGateway(passwordFile: string): void {
+    const overlay = readFileSync(join(root, 'docker-compose.ha.yaml'), 'utf8');
+    const shipped = './secrets/database-password';
+    assert.ok(overlay.includes(`file: ${shipped}`));
+    const file = join(this.dir, 'docker-compose.ha.yaml');
+    writeFileSync(file, overlay.replace(`file: ${shipped}`, `file: ${passwordFile}`));
+    this.overlay = ['-f', file];
+  }
+
   compose(...args: readonly string[]): Promise<Run> {
     const [command = '', ...words] = this.command;
-    return run(command, [...words, '-p', this.name, '-f', this.file, '--project-directory', root, ...args], {
+    const files = ['-f', this.file, ...this.overlay];
+    return run(command, [...words, '-p', this.name, ...files, '--project-directory', root, ...args], {
       APIGW_HTTPS_PORT: String(this.httpsPort),
       APIGW_HTTP_PORT: String(this.httpPort),
     });

@@ -25,6 +25,8 @@ export interface GatewayProcess {
   readonly call: Call;
   /** A GET of any path of the management listener, without a credential. */
   readonly ask: (path: string) => Promise<{ status: number; json: Record<string, unknown> }>;
+  /** The gateway's metrics, as text. */
+  readonly metrics: () => Promise<string>;
   /** The status that nginx would get for a key. */
   readonly decide: (key: string) => Promise<number>;
   readonly ended: Promise<[number | null, NodeJS.Signals | null]>;
@@ -43,8 +45,10 @@ export function spawnGateway(
   name = 'gateway',
   log?: number,
 ): GatewayProcess {
-  const decision = join(dir, `${name}-d.sock`);
-  const management = join(dir, `${name}-m.sock`);
+  const pathOf = (listener: string, otherwise: string) =>
+    /^unix:(.*)/.exec(env[`APIGW_${listener}_LISTEN`] ?? '')?.[1] ?? join(dir, otherwise);
+  const decision = pathOf('DECISION', `${name}-d.sock`);
+  const management = pathOf('MANAGEMENT', `${name}-m.sock`);
   const [node, ...args] = gatewayCommand(root);
   const child = spawn(node, args, {
     env: {
@@ -97,6 +101,7 @@ export function spawnGateway(
       const { status, text } = await ask(management, 'GET', path, '');
       return { status, json: JSON.parse(text) as Record<string, unknown> };
     },
+    metrics: async () => (await ask(management, 'GET', '/metrics', '')).text,
     async decide(key) {
       return (await ask(decision, 'GET', '/decision', key)).status;
     },

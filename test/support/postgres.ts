@@ -31,6 +31,8 @@ export interface PostgresOptions {
   /** Lines of postgresql.conf. */
   readonly conf?: readonly string[];
   readonly hba?: readonly string[];
+  /** Of this one it is a standby, which follows it by streaming; `conf` of the other counts too. */
+  readonly standbyOf?: Postgres;
   /** Files that the server may read, such as its key. */
   readonly files?: Readonly<Record<string, string>>;
 }
@@ -63,19 +65,24 @@ export function postgresProgram(name: string): string {
   return existsSync(path) ? path : name;
 }
 
-export async function startPostgres({ conf = [], hba = [], files = {} }: PostgresOptions = {}): Promise<Postgres> {
+export async function startPostgres({
+  conf = [],
+  hba = [],
+  files = {},
+  standbyOf,
+}: PostgresOptions = {}): Promise<Postgres> {
   const dir = makeTempDir();
   chmodSync(dir, 0o755);
   const data = join(dir, 'data');
   if (owner.uid !== undefined) chownSync(dir, owner.uid, owner.gid ?? 0);
   const env = { PATH: process.env['PATH'] ?? '', LC_ALL: 'C.UTF-8' };
+  const run = (program: string, args: readonly string[]) =>
+    runFile(postgresProgram(program), [...args, '-D', data, '-U', 'apigw', '-N'], { ...owner, env, cwd: dir });
   // another order of letters than that of bytes, as servers usually have
   const language = ['--locale-provider=icu', '--icu-locale=en-US', '--encoding=UTF8'];
-  await runFile(postgresProgram('initdb'), ['-D', data, '-U', 'apigw', '-A', 'trust', '-N', ...language], {
-    ...owner,
-    env,
-    cwd: dir,
-  });
+  if (standbyOf)
+    await run('pg_basebackup', ['-h', standbyOf.dir, '-p', String(standbyOf.port), '-R', '-X', 'stream', '-c', 'fast']);
+  else await run('initdb', ['-A', 'trust', ...language]);
   const [port] = (await freePorts(1)) as [number];
   const add = (name: string, text: string, mode = 0o600) => {
     writeFileSync(join(data, name), text, { mode });
@@ -94,7 +101,7 @@ export async function startPostgres({ conf = [], hba = [], files = {} }: Postgre
     ...conf,
   ];
   add('postgresql.conf', `${lines.join('\n')}\n`);
-  add('pg_hba.conf', `${[...hba, 'local all all trust', 'host all all 127.0.0.1/32 trust'].join('\n')}\n`);
+  add('pg_hba.conf', `${[...hba, 'local all,replication all trust', 'host all all 127.0.0.1/32 trust'].join('\n')}\n`);
 
   let server: ChildProcess | undefined;
   let output = '';

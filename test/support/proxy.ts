@@ -12,8 +12,8 @@ export interface Proxy extends FrontDoor {
   readonly stop: () => Promise<void>;
 }
 
-/** `socketDirs` is what an operator writes into APIGW_SOCKET_DIR. */
-export async function startProxy(socketDirs: string): Promise<Proxy> {
+/** With what an operator writes into APIGW_SOCKET_DIR, or with other settings of the proxy in its place. */
+export async function startProxy(gateways: string | Readonly<Record<string, string>>): Promise<Proxy> {
   const application = await startApplication();
   const [httpPort, httpsPort] = await freePorts(2);
   const prefix = makeTempDir();
@@ -22,7 +22,7 @@ export async function startProxy(socketDirs: string): Promise<Proxy> {
     PATH: process.env['PATH'],
     APIGW_PREFIX: prefix,
     APIGW_NGINX: nginx,
-    APIGW_SOCKET_DIR: socketDirs,
+    ...(typeof gateways === 'string' ? { APIGW_SOCKET_DIR: gateways } : gateways),
     APIGW_APP_UPSTREAM: `127.0.0.1:${application.port}`,
     APIGW_HTTP_PORT: String(httpPort),
     APIGW_HTTPS_PORT: String(httpsPort),
