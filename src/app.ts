@@ -1,4 +1,6 @@
+import { randomUUID } from 'node:crypto';
 import { statSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { createTokenVerifier } from './auth/access-token.ts';
@@ -13,6 +15,7 @@ import { createApiKeys } from './clients/api-keys.ts';
 import { keepRetention } from './clients/audit-retention.ts';
 import { createClientDirectory } from './clients/client-directory.ts';
 import { createDeclarations } from './clients/declarations.ts';
+import { createGateways, joinGateways } from './clients/gateways.ts';
 import { createUsage } from './clients/usage.ts';
 import type { Config, ListenAddress } from './config.ts';
 import { createDecisionCache } from './http/decision-cache.ts';
@@ -29,6 +32,7 @@ import { fetchDocument } from './oidc/fetch-document.ts';
 import { createIssuers } from './oidc/issuers.ts';
 import { followChanges } from './store/change-feed.ts';
 import type { Database } from './store/database.ts';
+import { createGatewayStore } from './store/gateways.ts';
 import { expectUndamaged, keepCopyBeforeUpgrade, openStore } from './store/open-store.ts';
 import type { Tracing } from './tracing.ts';
 import { readVersion } from './version.ts';
@@ -103,6 +107,8 @@ async function start(
     if (!hasImportedKeys) void lookForImportedKeys();
   };
   let confirmedAt = monotonicNow();
+  // nobody is told before this gateway is known
+  let tellFollowed = (): void => undefined;
   const feed = await followChanges({
     database,
     monotonicNow,
@@ -116,6 +122,9 @@ async function start(
       directory.confirm(at);
       decisionCache.followClock();
     },
+    onFollowed: () => {
+      tellFollowed();
+    },
     onLost: (cause) => {
       decisionCache.suspend();
       log.error({ err: cause }, `the database does not answer; ${withoutFeed}`);
@@ -126,6 +135,18 @@ async function start(
     },
   });
   opened.push(() => feed.stop());
+  const gatewayStore = createGatewayStore(database);
+  const self = { id: randomUUID(), name: `${hostname()}/${process.pid}` };
+  const membership = await joinGateways({
+    ...self,
+    store: gatewayStore,
+    revision: feed.revision,
+    onFault: (error) => {
+      log.warn({ err: error }, 'which changes have been followed here cannot be told to whoever waits for it');
+    },
+  });
+  tellFollowed = membership.follow;
+  opened.push(membership.leave);
 
   const denials = createDenials();
   const reportDenial = createDenialReporter({ log, denials, now });
@@ -279,6 +300,7 @@ async function start(
       clients,
       keys: createApiKeys(domain),
       declarations: createDeclarations(domain),
+      gateways: createGateways(gatewayStore, self.id),
       store,
       examine: authenticator(() => undefined),
       findDenial,

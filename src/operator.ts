@@ -10,12 +10,14 @@ import { createApiClients, type ApiClients } from './clients/api-clients.ts';
 import { createApiKeys } from './clients/api-keys.ts';
 import { createClientDirectory } from './clients/client-directory.ts';
 import { createDeclarations } from './clients/declarations.ts';
+import { createGateways } from './clients/gateways.ts';
 import type { Config } from './config.ts';
 import type { FindDenial } from './http/decision-routes.ts';
 import { createHttpServer, listen } from './http/listener.ts';
 import { createOperatorApp } from './http/management-app.ts';
 import { createLog } from './log.ts';
 import { createIssuers } from './oidc/issuers.ts';
+import { createGatewayStore } from './store/gateways.ts';
 import { keepCopyBeforeUpgrade, openStore } from './store/open-store.ts';
 
 /** The management API on the local database, for the process that opened it. */
@@ -72,6 +74,7 @@ export async function openOperatorApi(config: Config, findDenial: FindDenial): P
         clients,
         keys: createApiKeys(domain),
         declarations: createDeclarations(domain),
+        gateways: createGateways(createGatewayStore(database)),
         store,
         examine,
         findDenial,

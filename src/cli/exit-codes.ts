@@ -10,6 +10,8 @@ export const exitCodes = {
   refused: 4,
   /** Something stands against it as things are: another client of that name, the last administrator, a changed plan. */
   conflict: 5,
+  /** Done and kept, but not every gateway had followed when the time of --wait was up. */
+  pending: 6,
   /** sysexits.h EX_UNAVAILABLE: the gateway or its database does not answer; try again. */
   unavailable: 69,
   /** sysexits.h EX_CONFIG: a setting in the environment is wrong. */

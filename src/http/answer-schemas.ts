@@ -162,6 +162,40 @@ export const appliedAnswer = z
   })
   .meta({ id: 'Applied' });
 
+export const gatewayAnswer = z
+  .object({
+    gateway: z.string().meta({ description: 'Its host and the number of its process.' }),
+    applied_revision: z.int().meta({ description: 'It grants nothing by what was true before this revision.' }),
+    last_seen_at: time.meta({
+      description: 'By the clock of the database. One that is alone says nothing while nothing is changed.',
+    }),
+  })
+  .meta({ id: 'Gateway' });
+export type GatewayAnswer = z.infer<typeof gatewayAnswer>;
+
+export const gatewaysAnswer = z
+  .object({
+    revision: z.int().meta({ description: 'Of the database.' }),
+    gateways: z.array(gatewayAnswer),
+  })
+  .meta({ id: 'Gateways' });
+
+const propagationAnswer = z
+  .object({
+    revision: z.int().nullable().meta({
+      description: 'That must be followed: of the change, or a later one. Null when the database has not told.',
+    }),
+    pending: z
+      .array(gatewayAnswer)
+      .nullable()
+      .meta({ description: 'Who has not followed it. Null when the database has not told.' }),
+  })
+  .meta({ id: 'Propagation' });
+export type PropagationAnswer = z.infer<typeof propagationAnswer>;
+
+/** Besides what the body has otherwise. */
+export const pendingAnswer = z.object({ propagation: propagationAnswer }).meta({ id: 'Pending' });
+
 export const auditEventAnswer = z
   .object({
     id: id.meta({ description: 'Ascending.' }),

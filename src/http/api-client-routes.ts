@@ -7,9 +7,11 @@ import { Problem } from '../problem.ts';
 import { readJsonBody, readOptionalJsonBody } from './json-body.ts';
 import type { ManagementState } from './management-app.ts';
 import { orProblem } from './or-problem.ts';
+import type { FinishChange } from './propagation.ts';
 import { presentClient, presentKey } from './present-client.ts';
 import {
   changeQuery,
+  createQuery,
   createKeyRequest,
   createRequest,
   listQuery,
@@ -28,15 +30,21 @@ const path = '/v1/management/api-clients';
 export interface ApiClientRoutesOptions {
   readonly clients: ApiClients;
   readonly keys: ApiKeys;
+  readonly finishChange: FinishChange;
   readonly now: () => number;
 }
 
 /** The resource `/v1/management/api-clients`, for callers that are known to be administrators. */
-export function createApiClientRoutes({ clients, keys, now }: ApiClientRoutesOptions): Router<ManagementState> {
+export function createApiClientRoutes({
+  clients,
+  keys,
+  finishChange,
+  now,
+}: ApiClientRoutesOptions): Router<ManagementState> {
   const router = new Router<ManagementState>({ prefix: path });
 
   router.post('/', async (context) => {
-    parseQuery(noQuery, context.query);
+    const { wait } = parseQuery(createQuery, context.query);
     const idempotencyKey = parseIdempotencyKey(context.req.headers['idempotency-key']);
     const request = parseBody(createRequest, await readJsonBody(context.req));
     const { client, token, isReplayed } = await orProblem(() =>
@@ -65,6 +73,7 @@ export function createApiClientRoutes({ clients, keys, now }: ApiClientRoutesOpt
     context.set('Location', `${path}/${client.id}`);
     if (isReplayed) context.set('Idempotent-Replayed', 'true');
     context.body = { ...presentClient(client, now()), ...(token !== undefined && { token }) };
+    await finishChange(context, wait);
   });
 
   router.get('/', async (context) => {
@@ -105,20 +114,22 @@ export function createApiClientRoutes({ clients, keys, now }: ApiClientRoutesOpt
   });
 
   router.put('/:id', async (context) => {
-    const safeguard = readSafeguard(context);
+    const { safeguard, wait } = readChange(context);
     const id = parseId(context.params['id']);
     const changes = toChanges(parseBody(updateRequest, await readJsonBody(context.req)));
     const client = await orProblem(() => clients.update(id, changes, context.state.actor, safeguard));
     context.state.isAudited = client !== undefined;
     context.body = presentClient(client ?? notFound(), now());
+    await finishChange(context, wait);
   });
 
   router.delete('/:id', async (context) => {
-    const safeguard = readSafeguard(context);
+    const { safeguard, wait } = readChange(context);
     const id = parseId(context.params['id']);
     if (!(await orProblem(() => clients.remove(id, context.state.actor, safeguard)))) notFound();
     context.state.isAudited = true;
     context.status = 204;
+    await finishChange(context, wait);
   });
 
   router.get('/:id/keys', async (context) => {
@@ -129,7 +140,7 @@ export function createApiClientRoutes({ clients, keys, now }: ApiClientRoutesOpt
   });
 
   router.post('/:id/keys', async (context) => {
-    parseQuery(noQuery, context.query);
+    const { wait } = parseQuery(createQuery, context.query);
     const id = parseId(context.params['id']);
     const { expires_at: expiresAt } = parseBody(createKeyRequest, await readOptionalJsonBody(context.req));
     const created = (await orProblem(() => keys.create(id, expiresAt, context.state.actor))) ?? notFound();
@@ -137,10 +148,11 @@ export function createApiClientRoutes({ clients, keys, now }: ApiClientRoutesOpt
     context.status = 201;
     context.set('Location', `${path}/${id}/keys/${created.key.id}`);
     context.body = { ...presentKey(created.key, now()), token: created.token };
+    await finishChange(context, wait);
   });
 
   router.post('/:id/rotate', async (context) => {
-    const safeguard = readSafeguard(context);
+    const { safeguard, wait } = readChange(context);
     const id = parseId(context.params['id']);
     const { overlap, expires_at: expiresAt } = parseBody(rotateRequest, await readOptionalJsonBody(context.req));
     const rotated =
@@ -151,15 +163,17 @@ export function createApiClientRoutes({ clients, keys, now }: ApiClientRoutesOpt
     const at = now();
     const replaced = rotated.replaced.map((key) => presentKey(key, at));
     context.body = { ...presentKey(rotated.key, at), token: rotated.token, replaced };
+    await finishChange(context, wait);
   });
 
   router.delete('/:id/keys/:keyId', async (context) => {
-    const safeguard = readSafeguard(context);
+    const { safeguard, wait } = readChange(context);
     const id = parseId(context.params['id']);
     const keyId = parseId(context.params['keyId']);
     if (!(await orProblem(() => keys.remove(id, keyId, context.state.actor, safeguard)))) notFound();
     context.state.isAudited = true;
     context.status = 204;
+    await finishChange(context, wait);
   });
 
   return router;
@@ -184,9 +198,12 @@ function toChanges(request: ReturnType<typeof updateRequest.parse>): UpdateApiCl
   };
 }
 
-function readSafeguard({ query, state }: ParameterizedContext<ManagementState>): Safeguard {
-  const { force } = parseQuery(changeQuery, query);
-  return { force, areTokensAccepted: state.areTokensAccepted };
+function readChange({ query, state }: ParameterizedContext<ManagementState>): {
+  readonly safeguard: Safeguard;
+  readonly wait: number | undefined;
+} {
+  const { force, wait } = parseQuery(changeQuery, query);
+  return { safeguard: { force, areTokensAccepted: state.areTokensAccepted }, wait };
 }
 
 function notFound(): never {

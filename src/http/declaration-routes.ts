@@ -7,6 +7,7 @@ import type { Applied, DeclaredClient, Declarations } from '../clients/declarati
 import { readJsonBody } from './json-body.ts';
 import type { ManagementState } from './management-app.ts';
 import { orProblem } from './or-problem.ts';
+import type { FinishChange } from './propagation.ts';
 import { applyQuery, declarationRequest, noQuery, parseBody, parseQuery } from './schemas.ts';
 
 // nginx takes larger bodies at this path, and knows it in this spelling
@@ -16,7 +17,10 @@ const exact = { prefix: '/v1/management', strict: true, sensitive: true };
 const maxBytes = 16 * 1024 * 1024;
 
 /** All API clients as one document, and the way back: `GET .../export`, `POST .../apply`. */
-export function createDeclarationRoutes(declarations: Declarations): Router<ManagementState> {
+export function createDeclarationRoutes(
+  declarations: Declarations,
+  finishChange: FinishChange,
+): Router<ManagementState> {
   const router = new Router<ManagementState>(exact);
 
   router.get('/export', (context) => {
@@ -28,11 +32,12 @@ export function createDeclarationRoutes(declarations: Declarations): Router<Mana
   router.post('/apply', async (context) => {
     const query = parseQuery(applyQuery, context.query);
     const { clients } = parseBody(declarationRequest, await readJsonBody(context.req, maxBytes));
-    const { dry_run: dryRun, prune, force, revision } = query;
+    const { dry_run: dryRun, prune, force, revision, wait } = query;
     const { actor, areTokensAccepted } = context.state;
     const options = { dryRun, prune, force, revision, areTokensAccepted };
     const applied = await orProblem(() => declarations.apply(clients.map(toDeclared), options, actor));
     context.body = presentApplied(applied, dryRun);
+    if (!dryRun) await finishChange(context, wait);
   });
 
   return router;

@@ -6,6 +6,7 @@ import type { ApiClients } from '../clients/api-clients.ts';
 import type { ApiKeys } from '../clients/api-keys.ts';
 import type { ClientStore } from '../clients/client-store.ts';
 import type { Declarations } from '../clients/declarations.ts';
+import type { Gateways } from '../clients/gateways.ts';
 import { Problem } from '../problem.ts';
 import { createApiClientRoutes } from './api-client-routes.ts';
 import { createAuditRoutes } from './audit-routes.ts';
@@ -13,12 +14,15 @@ import { createIntrospectionRoute } from './credential-routes.ts';
 import { createDecisionRoutes, type FindDenial } from './decision-routes.ts';
 import { createDeclarationRoutes } from './declaration-routes.ts';
 import { createDocumentRoute } from './document-routes.ts';
+import { createGatewayRoute } from './gateway-routes.ts';
 import type { ManagementState } from './management-app.ts';
+import { createFinishChange } from './propagation.ts';
 
 export interface ManagementApiOptions {
   readonly clients: ApiClients;
   readonly keys: ApiKeys;
   readonly declarations: Declarations;
+  readonly gateways: Gateways;
   readonly store: Pick<ClientStore, 'recordEvent' | 'listEvents'>;
   /** Says what a credential is, and leaves no trace of a use. */
   readonly examine: Authenticate;
@@ -29,14 +33,16 @@ export interface ManagementApiOptions {
 /** The resources below `/v1/management`, for callers that are known to be administrators. */
 export function useManagementApi(
   app: Koa<ManagementState>,
-  { clients, keys, declarations, store, examine, findDenial, now }: ManagementApiOptions,
+  { clients, keys, declarations, gateways, store, examine, findDenial, now }: ManagementApiOptions,
   policyOf: (rawHeaders: readonly string[]) => Policy,
 ): void {
+  const finishChange = createFinishChange(gateways);
   app.use(refuseUnknown);
   for (const router of [
     createIntrospectionRoute({ authenticate: examine, clients, policyOf, now }),
-    createApiClientRoutes({ clients, keys, now }),
-    createDeclarationRoutes(declarations),
+    createApiClientRoutes({ clients, keys, finishChange, now }),
+    createDeclarationRoutes(declarations, finishChange),
+    createGatewayRoute(gateways),
     createAuditRoutes(store),
     createDecisionRoutes(findDenial),
     createDocumentRoute(),

@@ -22,6 +22,8 @@ import { readGatewayHeaders, readPolicy } from './request-headers.ts';
 
 export interface ManagementState {
   requestId: string;
+  /** Milliseconds on the clock of `performance`. */
+  receivedAt: number;
   /** Empty when it is not known. */
   clientAddress: string;
   principal?: Principal;
@@ -152,6 +154,7 @@ function identifyRequest(isBehindNginx: boolean): Middleware<ManagementState> {
   return async (context, next) => {
     const { requestId, clientAddress } = readGatewayHeaders(context.req.rawHeaders);
     context.state.requestId = requestId || randomUUID();
+    context.state.receivedAt = performance.now();
     context.state.clientAddress = isBehindNginx ? clientAddress : (context.req.socket.remoteAddress ?? '');
     context.set('X-Request-Id', context.state.requestId);
     context.set('Cache-Control', 'no-store');

@@ -363,6 +363,23 @@ const wholeNumber = (min: number, max: number) =>
     .refine((value) => value >= min && value <= max, { error: `must be a whole number from ${min} to ${max}` })
     .meta({ type: 'integer', minimum: min, maximum: max, pattern: undefined });
 
+/** Seconds. nginx gives a call four. */
+const longestWait = 3;
+
+/** Seconds in; milliseconds out. */
+const wait = z
+  .string({ error: 'must be given once' })
+  .transform((text) => parseSeconds(text) ?? -1)
+  .refine((seconds) => seconds >= 0 && seconds <= longestWait, {
+    error: `must be a span of time such as 2s, at most ${longestWait}s`,
+  })
+  .transform((seconds) => seconds * 1_000)
+  .meta({
+    description:
+      'Answer when every gateway on this database has followed the change; after so many seconds at most with 202, which says who has not. `0` to `3s`, from the arrival of the call.',
+    pattern: '^0*[0-3]s?$|^0+[mhd]$',
+  });
+
 export const applyQuery = z.strictObject({
   dry_run: queryFlag.meta({ description: '`true`: nothing is done, and the answer is the plan.' }).prefault('false'),
   prune: queryFlag
@@ -374,6 +391,7 @@ export const applyQuery = z.strictObject({
   revision: wholeNumber(0, Number.MAX_SAFE_INTEGER)
     .meta({ description: 'Of the plan: nothing is done when something has been changed since then.' })
     .optional(),
+  wait: wait.optional(),
 });
 
 export const maxPage = 1000;
@@ -484,7 +502,10 @@ export const changeQuery = z.strictObject({
   force: queryFlag
     .meta({ description: 'Even if no administrator is left that can authenticate a day later.' })
     .prefault(false),
+  wait: wait.optional(),
 });
+
+export const createQuery = z.strictObject({ wait: wait.optional() });
 
 export const noQuery = z.strictObject({});
 

@@ -11,6 +11,8 @@ export interface ChangeFeedOptions {
   readonly onReset: () => void;
   /** Called with the time since when nothing can have been missed. */
   readonly onConfirmed: (at: number) => void;
+  /** Called when the revision that has been followed is another one than before, after what that has led to. */
+  readonly onFollowed?: () => void;
   /** Called when the database cannot be asked; once until it can. */
   readonly onLost: (cause: unknown) => void;
   readonly onRecovered: () => void;
@@ -40,6 +42,7 @@ export async function followChanges({
   onChange,
   onReset,
   onConfirmed,
+  onFollowed,
   onLost,
   onRecovered,
   monotonicNow,
@@ -79,9 +82,11 @@ export async function followChanges({
 
   async function look(): Promise<void> {
     const startedAt = monotonicNow();
+    const before = seen;
     try {
       await catchUp();
       onConfirmed(startedAt);
+      if (seen !== before) onFollowed?.();
       if (isLost) onRecovered();
       isLost = false;
     } catch (error) {

@@ -291,7 +291,7 @@ async function timed<T>(durations: Histogram, work: () => Promise<T>): Promise<T
 }
 
 /** The rules' own errors pass; whatever the driver says becomes StoreUnavailable. */
-async function orUnavailable<T>(work: () => Promise<T>): Promise<T> {
+export async function orUnavailable<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {

@@ -10,6 +10,8 @@ export interface Dialect {
   readonly nameIsLike: string;
   /** True of a client that has the binding, a text, among its tags. */
   readonly hasTag: string;
+  /** Milliseconds since the epoch, by the clock of the database. */
+  readonly now: string;
   /** The rows that a raw statement has found. */
   readonly rowsOf: <Row>(result: unknown) => Row[];
   /**

@@ -141,6 +141,15 @@ const migrations: readonly Migration[] = [
     await transaction('audit_pruning').insert({ id: 1, before: 0 });
     for (const statement of keptUntilPruned[dialect]) await transaction.raw(statement);
   },
+  // who decides, and up to which revision each has followed
+  async (schema) => {
+    await schema.createTable('gateways', (table) => {
+      table.text('id').primary();
+      table.text('name').notNullable();
+      table.bigInteger('applied_revision').notNullable();
+      table.bigInteger('seen_at').notNullable();
+    });
+  },
 ];
 
 export const latestVersion = migrations.length;
@@ -211,7 +220,7 @@ async function makeAlike(transaction: Knex): Promise<void> {
   await transaction.raw('alter table revision add column if not exists last_client_id bigint not null default 0');
   const { rows: columns } = await transaction.raw<{ rows: { table: string; column: string; type: string }[] }>(
     `select table_name as "table", column_name as "column", data_type as type from information_schema.columns
-      where table_schema = current_schema() and table_name in (${tables.map((name) => `'${name}'`).join(', ')})
+      where table_schema = current_schema() and table_name in (${[...tables, 'gateways'].map((name) => `'${name}'`).join(', ')})
         and (data_type = 'integer'
           or (data_type in ('text', 'character varying') and collation_name is distinct from 'C'))`,
   );
@@ -225,5 +234,8 @@ async function makeAlike(transaction: Knex): Promise<void> {
     await transaction.raw('alter sequence ?? as bigint', [sequence]);
 }
 
-/** Of this program, but for the one of the schema's version; in an order in which they can be filled. */
+/**
+ * What is to be kept, in an order in which it can be filled. Of the others `schema_version` is each database's own, and
+ * `gateways` has who runs now.
+ */
 export const tables = ['revision', 'api_clients', 'api_keys', 'audit_events', 'remembered_requests'] as const;

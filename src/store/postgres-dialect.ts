@@ -23,6 +23,7 @@ export function createPostgresDialect(canNotify: boolean): Dialect {
     // of the collation "C" lower knows A to Z alone, as SQLite's like does
     nameIsLike: `lower(name collate "C") like lower(? collate "C") escape '\\'`,
     hasTag: 'client.tags::jsonb @> to_jsonb(?::text)',
+    now: '(extract(epoch from clock_timestamp()) * 1000)::bigint',
     rowsOf: <Row>(result: unknown) => (result as Rows<Row>).rows,
 
     async advanceRevision(transaction) {

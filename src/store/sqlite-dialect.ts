@@ -6,6 +6,7 @@ export const sqliteDialect: Dialect = {
   toList: (values) => JSON.stringify(values),
   nameIsLike: "name like ? escape '\\'",
   hasTag: 'exists (select 1 from json_each(client.tags) where value = ?)',
+  now: "cast(unixepoch('subsec') * 1000 as integer)",
   rowsOf: <Row>(result: unknown) => result as Row[],
 
   async advanceRevision(transaction) {

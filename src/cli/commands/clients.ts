@@ -5,6 +5,7 @@ import { confirm } from './confirm.ts';
 import { addRotate, keyColumns, showToken, type ShownKey } from './keys.ts';
 import { clientsPath, resolveClient, type ShownClient } from './resolve-client.ts';
 import { parseExpiry, parsePast } from './times.ts';
+import { addWait, notePending } from './wait.ts';
 
 const columns: readonly Column<ShownClient>[] = [
   { title: 'ID', value: ({ id }) => id },
@@ -48,6 +49,7 @@ interface ChangeOptions {
   readonly quota?: string;
   readonly key?: boolean;
   readonly force?: true;
+  readonly wait?: string;
   readonly yes?: true;
 }
 
@@ -122,7 +124,7 @@ export function addClients(program: Command): void {
     .command('update')
     .description('change what is named, and nothing else')
     .argument('<client>', 'id, api_client_id or name');
-  addSettable(update)
+  addWait(addSettable(update))
     .option('--no-admin', 'no administrator any more')
     .option('--enable', 'accept its credentials again')
     .option('--disable', 'refuse its credentials, and keep them')
@@ -130,11 +132,10 @@ export function addClients(program: Command): void {
     .action((text: string, options: ChangeOptions, command: Command) =>
       withApi(command, async (api, output) => {
         const { id } = await resolveClient(api, text);
-        const query = { force: options.force };
-        showClient(
-          await api.call<ShownClient>('PUT', `${clientsPath}/${id}`, { body: toBody(options), query }),
-          output,
-        );
+        const query = { force: options.force, wait: options.wait };
+        const client = await api.call<ShownClient>('PUT', `${clientsPath}/${id}`, { body: toBody(options), query });
+        showClient(client, output);
+        notePending(client, output);
       }),
     );
 
@@ -142,24 +143,24 @@ export function addClients(program: Command): void {
     ['enable', true, 'accept its credentials again'],
     ['disable', false, 'refuse its credentials from now on, and keep them'],
   ] as const) {
-    clients
-      .command(verb)
+    addWait(clients.command(verb))
       .description(about)
       .argument('<client>', 'id, api_client_id or name')
       .option('--force', 'even if no administrator is left')
       .action((text: string, options: ChangeOptions, command: Command) =>
         withApi(command, async (api, output) => {
           const { id } = await resolveClient(api, text);
-          const call = { body: { enabled: isEnabled }, query: { force: options.force } };
-          showClient(await api.call<ShownClient>('PUT', `${clientsPath}/${id}`, call), output);
+          const call = { body: { enabled: isEnabled }, query: { force: options.force, wait: options.wait } };
+          const client = await api.call<ShownClient>('PUT', `${clientsPath}/${id}`, call);
+          showClient(client, output);
+          notePending(client, output);
         }),
       );
   }
 
   addRotate(clients);
 
-  clients
-    .command('delete')
+  addWait(clients.command('delete'))
     .description('remove one and its keys, for good')
     .argument('<client>', 'id, api_client_id or name')
     .option('--force', 'even if no administrator is left')
@@ -168,8 +169,10 @@ export function addClients(program: Command): void {
       withApi(command, async (api, output) => {
         const { id, name } = await resolveClient(api, text);
         await confirm(`Delete the API client ${id}, ${JSON.stringify(name)}, and its keys?`, options.yes);
-        await api.call('DELETE', `${clientsPath}/${id}`, { query: { force: options.force } });
+        const query = { force: options.force, wait: options.wait };
+        const answer = await api.call('DELETE', `${clientsPath}/${id}`, { query });
         output.note(`deleted the API client ${id}`);
+        notePending(answer, output);
       }),
     );
 }
@@ -214,8 +217,8 @@ function toBody(options: ChangeOptions): object {
   };
 }
 
-/** Without the two more names of the id, which are for scripts. */
+/** Without the two more names of the id, which are for scripts, and without what is said after it. */
 function showClient(client: ShownClient, output: Output): void {
-  const isShown = ([name]: [string, unknown]) => !['api_key_id', 'api_client_entity_id'].includes(name);
+  const isShown = ([name]: [string, unknown]) => !['api_key_id', 'api_client_entity_id', 'propagation'].includes(name);
   output.fields(output.format === 'json' ? client : Object.fromEntries(Object.entries(client).filter(isShown)));
 }

@@ -4,6 +4,7 @@ import { toText, type Column, type Output } from '../output.ts';
 import { confirm } from './confirm.ts';
 import { clientsPath, resolveClient } from './resolve-client.ts';
 import { parseExpiry } from './times.ts';
+import { addWait, notePending } from './wait.ts';
 
 export interface ShownKey {
   readonly id: number;
@@ -29,6 +30,7 @@ interface Options {
   readonly expires?: string | null;
   readonly overlap?: string;
   readonly force?: true;
+  readonly wait?: string;
   readonly yes?: true;
 }
 
@@ -61,8 +63,7 @@ export function addKeys(program: Command): void {
 
   addRotate(keys);
 
-  keys
-    .command('delete')
+  addWait(keys.command('delete'))
     .description('refuse a key from now on')
     .argument('<client>', 'id, api_client_id or name')
     .argument('<key>', 'its id, as keys list shows it')
@@ -72,30 +73,32 @@ export function addKeys(program: Command): void {
       withApi(command, async (api, output) => {
         const { id, name } = await resolveClient(api, text);
         await confirm(`Delete the key ${key} of the API client ${id}, ${JSON.stringify(name)}?`, options.yes);
-        const query = { force: options.force };
-        await api.call('DELETE', `${clientsPath}/${id}/keys/${encodeURIComponent(key)}`, { query });
+        const query = { force: options.force, wait: options.wait };
+        const answer = await api.call('DELETE', `${clientsPath}/${id}/keys/${encodeURIComponent(key)}`, { query });
         output.note(`deleted the key ${key} of the API client ${id}`);
+        notePending(answer, output);
       }),
     );
 }
 
 /** The same below `clients` and `keys`. */
 export function addRotate(parent: Command): void {
-  parent
-    .command('rotate')
+  addWait(parent.command('rotate'))
     .description('a key in place of all others, which go on working for a while')
     .argument('<client>', 'id, api_client_id or name')
     .option('--overlap <span>', 'how long the others work: 24h, 90m, 0 (default: 24h)')
     .option('--expires <time>', 'of the new key: never, a span from now on such as 90d, or a time', parseExpiry)
     .option('--force', 'even if no administrator is left')
-    .action((text: string, { overlap, expires, force }: Options, command: Command) =>
+    .action((text: string, { overlap, expires, force, wait }: Options, command: Command) =>
       withApi(command, async (api, output) => {
         const { id } = await resolveClient(api, text);
         const body = { overlap, expires_at: expires };
-        const rotated = await api.call<ShownKey>('POST', `${clientsPath}/${id}/rotate`, { body, query: { force } });
+        const query = { force, wait };
+        const rotated = await api.call<ShownKey>('POST', `${clientsPath}/${id}/rotate`, { body, query });
         showToken(rotated, output);
         for (const { hint, expires_at: end } of output.format === 'json' ? [] : (rotated.replaced ?? []))
           output.note(`the key ...${hint} works until ${end ?? 'it is deleted'}`);
+        notePending(rotated, output);
       }),
     );
 }
@@ -107,7 +110,7 @@ export function showToken(made: { readonly id: number; readonly token?: string }
     return;
   }
   for (const [name, value] of Object.entries(made) as [string, unknown][]) {
-    if (['token', 'replaced', 'api_key_id', 'api_client_entity_id'].includes(name)) continue;
+    if (['token', 'replaced', 'propagation', 'api_key_id', 'api_client_entity_id'].includes(name)) continue;
     const text = toText(value);
     if (text !== '-') output.note(`${name}: ${text}`);
   }

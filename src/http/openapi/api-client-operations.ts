@@ -1,5 +1,5 @@
 import { apiClientAnswer, createdApiClientAnswer } from '../answer-schemas.ts';
-import { changeQuery, createRequest, listQuery, updateRequest } from '../schemas.ts';
+import { changeQuery, createQuery, createRequest, listQuery, updateRequest } from '../schemas.ts';
 import { z } from 'zod';
 import { billing, token } from './examples.ts';
 import type { Operation } from './operation.ts';
@@ -17,6 +17,7 @@ export const apiClientOperations: readonly Operation[] = [
     tag: 'API clients',
     summary: 'Create an API client',
     description: `With an \`Idempotency-Key\` the same call by the same caller within 24 hours is done once: its repetition answers with the same client and \`Idempotent-Replayed: true\`. No secret is stored, so the repetition has a new \`token\` in place of the first one; if that has been used by then, or replaced, or reported, it has none.`,
+    query: createQuery,
     headers: ['Idempotency-Key'],
     body: { schema: createRequest },
     answer: {
@@ -131,7 +132,7 @@ export const apiClientOperations: readonly Operation[] = [
     tag: 'API clients',
     summary: 'Change an API client',
     description:
-      'What is not named stays. A change counts from the answer on, in this gateway at once and in any other on the same database within a second.',
+      'What is not named stays. A change counts from the answer on, in this gateway at once and in any other on the same database within a second; with `wait` in all of them.',
     query: changeQuery,
     body: { schema: updateRequest },
     answer: { status: 200, description: 'The API client as it is now.', schema: apiClientAnswer },
@@ -167,6 +168,9 @@ export const apiClientOperations: readonly Operation[] = [
     query: changeQuery,
     answer: { status: 204, description: 'It is gone.' },
     problems: ['invalid_parameter', 'invalid_id', 'unknown_api_client', 'last_admin'],
-    examples: { gone: { summary: 'An API client that nobody needs' } },
+    examples: {
+      gone: { summary: 'An API client that nobody needs' },
+      gone_everywhere: { summary: 'Refused by every gateway from the answer on', parameters: { wait: '2s' } },
+    },
   },
 ];

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { apiKeyAnswer, createdApiKeyAnswer, rotatedApiKeysAnswer } from '../answer-schemas.ts';
-import { changeQuery, createKeyRequest, rotateRequest } from '../schemas.ts';
+import { changeQuery, createKeyRequest, createQuery, rotateRequest } from '../schemas.ts';
 import { key, nextToken, replacedAt } from './examples.ts';
 import type { Operation } from './operation.ts';
 
@@ -31,6 +31,7 @@ export const apiKeyOperations: readonly Operation[] = [
     tag: 'API keys',
     summary: 'Make one more key',
     description: 'All others stay as they are. At most 20 may be accepted at once.',
+    query: createQuery,
     body: { schema: createKeyRequest, isOptional: true },
     answer: {
       status: 201,

@@ -39,6 +39,7 @@ const tags: Readonly<Record<Tag, string>> = {
   Credentials: 'Questions about a credential, for whoever has it.',
   'All clients': 'Every API client as one document, and the way back.',
   'What happened': 'The audit trail, and why requests were refused.',
+  Gateways: 'Who decides on this database, and up to which change.',
   Health: 'Public, and at these exact paths only.',
   'This document': 'What you read, as JSON and as a page.',
 };

@@ -31,7 +31,7 @@ export interface Operation {
 }
 
 export interface Answer {
-  readonly status: 200 | 201 | 204 | 503;
+  readonly status: 200 | 201 | 202 | 204 | 503;
   readonly description: string;
   /** None: no body. */
   readonly schema?: z.ZodType;
@@ -42,7 +42,14 @@ export interface Answer {
 }
 
 export type Tag =
-  'API clients' | 'API keys' | 'Credentials' | 'All clients' | 'What happened' | 'Health' | 'This document';
+  | 'API clients'
+  | 'API keys'
+  | 'Credentials'
+  | 'All clients'
+  | 'What happened'
+  | 'Gateways'
+  | 'Health'
+  | 'This document';
 export type RequestHeader = 'Idempotency-Key';
 export type AnswerHeader = 'Location' | 'Link' | 'Idempotent-Replayed';
 

@@ -1,17 +1,37 @@
 import { z } from 'zod';
-import { healthAnswer, readinessAnswer } from '../answer-schemas.ts';
+import { gatewaysAnswer, healthAnswer, pendingAnswer, readinessAnswer } from '../answer-schemas.ts';
 import { apiClientOperations } from './api-client-operations.ts';
 import { apiKeyOperations } from './api-key-operations.ts';
 import { credentialOperations } from './credential-operations.ts';
 import { documentOperations, reasonOperations } from './document-operations.ts';
+import { billing } from './examples.ts';
 import type { Operation } from './operation.ts';
 
-/** All calls, in the order of the document. A test compares them with the routes. */
-export const operations: readonly Operation[] = [
+const table: readonly Operation[] = [
   ...apiClientOperations,
   ...apiKeyOperations,
   ...credentialOperations,
   ...documentOperations,
+  {
+    method: 'get',
+    path: '/v1/management/gateways',
+    operationId: 'listGateways',
+    tag: 'Gateways',
+    summary: 'List the gateways that decide on this database',
+    description:
+      'Each process by itself. One that stops leaves the list; one that dies, or cannot be reached, is left out after 9 to 15 seconds, if another one is there to see it.',
+    answer: { status: 200, description: 'Those that live.', schema: gatewaysAnswer },
+    problems: ['invalid_parameter'],
+    examples: {
+      one: {
+        summary: 'One that has followed all changes',
+        answer: {
+          revision: 41,
+          gateways: [{ gateway: 'gate-1/4711', applied_revision: 41, last_seen_at: billing.created_at }],
+        },
+      },
+    },
+  },
   {
     method: 'get',
     path: '/livez',
@@ -62,3 +82,21 @@ export const operations: readonly Operation[] = [
   },
   ...reasonOperations,
 ];
+
+/** All calls, in the order of the document. A test compares them with the routes. */
+export const operations: readonly Operation[] = table.map(withPending);
+
+/** A caller who waits for the other gateways may be answered that not all of them have followed. */
+function withPending(operation: Operation): Operation {
+  const { query, answer, furtherAnswers = [] } = operation;
+  if (!query || !('wait' in query.shape)) return operation;
+  const { schema, headers } = answer;
+  const pending = {
+    status: 202,
+    description:
+      'With `wait`, when time is up: it is done, and kept. The body has what it has otherwise, and who has not followed yet.',
+    schema: schema ? z.intersection(schema, pendingAnswer) : pendingAnswer,
+    ...(headers && { headers }),
+  } as const;
+  return { ...operation, furtherAnswers: [...furtherAnswers, pending] };
+}
