@@ -805,7 +805,7 @@ suite('the guard of the configuration', () => {
 
   test('reads fifty servers in a moment', async (t) => {
     const server = (n: number) =>
-      `server { listen 18082; server_name s${n}.example.com; include snippets/gateway.conf;\n` +
+      `server { listen 127.0.0.1:18082; server_name s${n}.example.com; include snippets/gateway.conf;\n` +
       '  location / { proxy_pass http://${if_granted}application; include snippets/proxy.conf; } }\n';
     const { text } = await dump(behind(Array.from({ length: 50 }, (_, n) => server(n)).join('')));
     const startedAt = performance.now();
