@@ -23,6 +23,10 @@ BEGIN {
     " and the application may read such a path as another. Exempt one exact path, \"location = /path\", or " declare "."
   say["switched off"] = "%1 goes to an application and nobody is asked: \"auth_request off\" stands around it (%2)." \
     " Take that away and exempt one exact path by an auth_request off of its own, or " declare "."
+  say["raw path"] = "%1 asks nobody and hands on the path as the client wrote it: \"/admin/..%2\" arrives like that, and is" \
+    " below /admin/ to some applications. Write the path behind the name, such as \"proxy_pass http://application%2;\"."
+  say["raw variable"] = "%1 asks nobody and hands on %2, which the client chooses, as part of the name or of the path. Write" \
+    " the path itself, such as \"proxy_pass http://application/path;\", or $uri in place of $request_uri."
   say["files"] = "%1 hands out files (%2) and nobody is asked. Put \"include snippets/gateway.conf;\" into its server and" \
     " no auth_request off here, or " declare "."
   say["marker"] = "%1 reaches the application whoever has answered auth_request. Write ${if_granted} before the name of" \
@@ -37,6 +41,12 @@ BEGIN {
     " \"fastcgi_param HTTP_X_CLIENT_ID $auth_client_id;\" (or uwsgi_param, scgi_param; grpc_set_header X-Client-Id)."
   say["forged"] = "%1 has the application take what the client sends (%2) for an identity. Remove this line;" \
     " \"include snippets/proxy.conf;\" sets the header."
+  say["other identity"] = "%1 has the application take something else for an identity than what the gateway said. Remove this" \
+    " line; \"include snippets/proxy.conf;\" sets the header."
+  say["shared"] = "\"%1\" keeps answers of the application, and one client is answered with what was for another. Remove it, or" \
+    " write $auth_client_id into its key, such as \"%2_key $auth_client_id$scheme$host$request_uri;\"."
+  say["tunnel"] = "\"%1\" hands on whatever protocol the client asks for; with h2c that is a tunnel to the application in which" \
+    " nobody is asked again. Write $forwarded_upgrade in place of $http_upgrade."
   say["no identity"] = "auth_request_set here drops those of snippets/gateway.conf, so no identity and no grant arrives" \
     " (%1). Move it into the server block, after \"include snippets/gateway.conf;\"."
   say["redirects"] = "%1: the application may choose any location of nginx by X-Accel-Redirect, the gateway's answer too," \
@@ -52,6 +62,10 @@ BEGIN {
   say["client headers"] = "%1 answers auth_request and hands the client's headers to the gateway, so a client can speak for" \
     " nginx. Write \"proxy_pass_request_headers off;\" in it, or \"include snippets/decision.conf;\" in place of its lines."
   say["client policy"] = "%1 hands the gateway %2, which the client chooses. Write the value itself, or a map by $server_name."
+  say["other credential"] = "\"%1\" has the gateway decide on something else than the client's Authorization. Remove it;" \
+    " snippets/decision.conf hands on $credential."
+  say["other address"] = "\"%1\" has the gateway take another address for the client's, and allowed_cidrs go by that. Remove it;" \
+    " snippets/decision.conf hands on $remote_addr."
   say["elsewhere"] = "%1 answers auth_request and does not ask the gateway: who answers in its place decides. Write" \
     " \"include snippets/decision.conf;\" in place of its lines."
 
@@ -63,9 +77,16 @@ BEGIN {
   say["redirect"] = "\"%1\" answers before anybody is asked, to everybody. Have the application redirect, or " declare "."
   say["rewrite"] = "\"%1\" leads to another location before anybody is asked, and the rules of this one no longer count. End" \
     " it with \"break\", or move it into the server block."
+  say["leads past"] = "\"%1\" leads into %2 before anybody is asked, and nobody is asked there either. Lead it to a location" \
+    " that asks; in an \"if\", " declare "."
   say["error page"] = "error_page %1 leads to %2, which goes to an application: a request that was refused would arrive there." \
     " Remove it: snippets/gateway.conf has the pages. For other statuses lead it to a file, or to a location that asks."
 
+  say["capture"] = "\"%1\" gives $%2 another value, which the client chooses and snippets/*.conf rely on. Name the capture otherwise."
+  say["any proxy"] = "\"%1\" has every client say by a header which address it has, and allowed_cidrs and limits go by that. Name" \
+    " the proxy that stands in front of this one, such as \"set_real_ip_from 10.0.0.2;\"."
+  say["clear"] = "%1: credentials come in clear here, and who listens on the way has them. Listen for HTTPS by \"include" \
+    " runtime/listen-https.conf;\", listen on 127.0.0.1 alone, or write \"# in clear\" right after the \"{\" of the server."
   say["ours"] = "\"%1\" gives %2 another value, which snippets/*.conf rely on to know who is granted what. Choose another name."
 
   # settings that do not count, show secrets, or make names ambiguous
@@ -75,6 +96,7 @@ BEGIN {
     " $logged_method, or use the format \"apigw\"."
   say["combined"] = "access_log without a format of its own, or with \"combined\", writes $request into the log, query string" \
     " and all. Write the name of a format behind the file, such as \"apigw\"."
+  say["debug"] = "\"%1\" writes every header into the log, credentials too. Write \"warn\" in place of \"%2\"."
   say["underscores"] = "\"underscores_in_headers on\" lets a client's X_Client_Id pass, which many applications take for" \
     " X-Client-Id. Remove it."
   say["invalid"] = "\"ignore_invalid_headers off\" lets a client's X.Client.Id and the like pass, which some applications take" \
@@ -95,12 +117,15 @@ BEGIN {
 
   identities = split("X-Client-Id X-Client-Name X-Auth-Method Authorization", identity, " ")
   # what auth_request_set of gateway.conf must have filled
+  vouched = "^([$]([{]auth_(client_id|client_name|method)[}]|auth_(client_id|client_name|method)))?$"
   answers = split("$auth_decision $auth_client_id $auth_client_name $auth_method", answer, " ")
 
   # of one certificate, which nginx chooses by name
   of_certificate = "^ssl_(certificate|certificate_key|password_file|stapling_file|reject_handshake)$"
-  secret = "^(request|request_uri|args|query_string|arg_.*|http_authorization|http_proxy_authorization|http_cookie|cookie_.*)$"
+  secret = "^(request|request_uri|request_body|args|query_string|arg_.*|http_authorization|http_proxy_authorization|http_cookie|cookie_.*)$"
   from_client = "^(http_.*|arg_.*|cookie_.*|args|query_string|request|request_.*|uri|document_uri|host|remote_user|content_type)$"
+  # in an exact location $uri is its path
+  chooses_path = "^(http_.*|arg_.*|cookie_.*|args|query_string|request|request_.*|host|remote_user|content_type|[0-9]+)$"
   granted = "^if_granted$"
 }
 
@@ -109,8 +134,13 @@ BEGIN {
 /^# configuration file .*:$/ && quote == "" && !is_in_word && depth == 0 && words == 0 {
   file = substr($0, 22, length($0) - 22)
   line = 0
-  if (!(file in root)) files_read[++file_count] = file
-  root[file] = block = ++nodes
+  block = ++nodes
+  # nginx prints a file once
+  if (file in root) is_twice[file] = 1
+  else {
+    files_read[++file_count] = file
+    root[file] = block
+  }
   next
 }
 {
@@ -179,6 +209,7 @@ function end_word() {
 # An exemption is declared where a reader looks for it, and where grep finds it.
 function comment(text) {
   if (opened && text ~ /^#[ \t]*public([^A-Za-z0-9_-]|$)/) is_public[opened] = 1
+  if (opened && text ~ /^#[ \t]*in clear([^A-Za-z0-9_-]|$)/) is_clear[opened] = 1
 }
 
 function directive(end,    n, i) {
@@ -249,9 +280,9 @@ function to_regex(pattern,    i, c, regex) {
 }
 
 function seen_include(n, x, name) {
-  if (name ~ /\/snippets\/strict-paths\.conf$/) is_strict[server[x]] = 1
-  else if (name ~ /\/snippets\/gateway\.conf$/) asks[x] = 1
-  else if (name ~ /\/snippets\/decision-cache\.conf$/) {
+  if (name == snippets "strict-paths.conf") is_strict[server[x]] = 1
+  else if (name == snippets "gateway.conf") asks[x] = 1
+  else if (name == snippets "decision-cache.conf") {
     if (kind[x] != "server" || !asks[x])
       refuse(n, "snippets/decision-cache.conf belongs into a server block, after snippets/gateway.conf.")
     cached_by = n
@@ -346,7 +377,7 @@ function carries(text, pattern, deeply, level,    name, i, parts, found) {
     name = substr(text, RSTART + 1, RLENGTH - 1)
     text = substr(text, RSTART + RLENGTH)
     gsub(/[{}]/, "", name)
-    if (name ~ pattern) return "$" name
+    if (name ~ pattern || pattern != granted && pattern != secret && name in is_captured && !(("$" name) in is_ours)) return "$" name
     parts = values[name]
     for (i = 1; i <= parts; i++) {
       found = carries(given[name, i], pattern, deeply, level + 1)
@@ -391,6 +422,7 @@ END {
   }
   directory = files_read[1]
   sub(/[^\/]*$/, "", directory)
+  snippets = directory "snippets/"
   contexts = 1
   kind[1] = "main"
   reached[files_read[1]] = 1
@@ -399,9 +431,15 @@ END {
     place[0] = files_read[i] ":1"
     report("unread", 0)
   }
+  for (i = 1; i <= file_count; i++) if (files_read[i] in is_twice) {
+    place[0] = files_read[i] ":1"
+    report("unread", 0)
+  }
   learn()
+  for (x = 1; x <= contexts; x++) check_errors(x)
   for (x = 1; x <= contexts; x++) if (is_http(x)) {
     check_settings(x)
+    check_captures(x)
     check_headers(x)
     check_log(x)
     if (kind[x] == "server" || kind[x] == "location") check_place(x)
@@ -421,7 +459,9 @@ function is_http(x) {
 function learn(    x, i, n, p, t, header, list, names) {
   for (n = 1; n <= nodes; n++) {
     if (is_snippet(n) && defined_by(n) != "") is_ours[defined_by(n)] = n
-    if (file_of[n] !~ /\/snippets\/policy\.conf$/ || word_of[n, 2] != "X-Policy") continue
+    learn_captures(n)
+    if (word_of[n, 1] == "listen") learn_listen(n)
+    if (file_of[n] != snippets "policy.conf" || word_of[n, 2] != "X-Policy") continue
     list = word_of[n, 3]
     gsub(/=\$[a-z_]*/, "", list)
     gsub(/\\t/, " ", list)
@@ -458,7 +498,7 @@ function learn(    x, i, n, p, t, header, list, names) {
 }
 
 function is_snippet(n) {
-  return file_of[n] ~ /\/snippets\/[a-z-]+\.conf$/
+  return index(file_of[n], snippets) == 1 && substr(file_of[n], length(snippets) + 1) ~ /^[a-z-]+\.conf$/
 }
 
 # whether a line of somebody else defines a variable of the snippets, and not as they do
@@ -481,6 +521,26 @@ function learn_map(x,    n, i, name) {
   for (i = 1; i <= owned[x]; i++) if (count[own[x, i]] > 1) learn_value(name, word_of[own[x, i], count[own[x, i]]])
 }
 
+# of any regular expression: (?<name>...), (?'name'...), (?P<name>...)
+function learn_captures(n,    i, text, name) {
+  for (i = 1; i <= count[n]; i++) {
+    text = word_of[n, i]
+    while (match(text, /[(][?]P?[<\047][A-Za-z_][A-Za-z0-9_]*[>\047]/)) {
+      name = substr(text, RSTART, RLENGTH)
+      text = substr(text, RSTART + RLENGTH)
+      sub(/^[(][?]P?[<\047]/, "", name)
+      name = substr(name, 1, length(name) - 1)
+      is_captured[name] = 1
+      captured[n] = captured[n] " " name
+    }
+  }
+}
+
+# TLS is of the address, for all servers that listen there
+function learn_listen(n,    i) {
+  for (i = 3; i <= count[n]; i++) if (word_of[n, i] ~ /^(ssl|quic)$/) is_tls[word_of[n, 2]] = 1
+}
+
 function learn_value(name, text) {
   given[name, ++values[name]] = text
 }
@@ -501,7 +561,7 @@ function check_settings(x,    i, n, name) {
     if (name == "set" && is_setting[word_of[n, 2]])
       refuse(n, "\"set " word_of[n, 2] "\" goes on when nginx redirects a request inside, and so can open other locations." \
         " Change the map at the top of default.conf, or give the location a question of its own; the examples show both.")
-    else if (name == "set" && word_of[n, 2] ~ /^\$(is_)?decision_/ && file_of[n] !~ /\/snippets\/decision-cache\.conf$/)
+    else if (name == "set" && word_of[n, 2] ~ /^\$(is_)?decision_/ && file_of[n] != snippets "decision-cache.conf")
       refuse(n, "\"set " word_of[n, 2] "\" could have nginx answer by what nobody vouches for; include" \
         " snippets/decision-cache.conf instead.")
     else if (name == "proxy_set_header" && looks_like_setting(tolower(word_of[n, 2])) && \
@@ -512,10 +572,37 @@ function check_settings(x,    i, n, name) {
         " and $uri is that of the question to the gateway.")
     else if ((name == "geo" || name == "split_clients") && is_setting[word_of[n, count[n]]])
       refuse(n, word_of[n, count[n]] " may only depend on $server_name.")
-    else if (name == "proxy_cache_path" && file_of[n] ~ /\/runtime\/http\.conf$/) has_cache = 1
+    else if (name == "proxy_cache_path" && file_of[n] == directory "runtime/http.conf") has_cache = 1
     else if (takes_ours(n)) report("ours", n, text_of(n), defined_by(n))
   }
   if (kind[x] == "map" && is_setting[word_of[node[x], 3]] && word_of[node[x], 2] == "$server_name") check_map(x)
+}
+
+function check_captures(x,    i) {
+  check_captured(node[x])
+  for (i = 1; i <= owned[x]; i++) check_captured(own[x, i])
+}
+
+function check_captured(n,    i, names, name) {
+  if (!captured[n] || is_snippet(n)) return
+  names = split(captured[n], name, " ")
+  for (i = 1; i <= names; i++)
+    if (name[i] ~ /^(auth|decision|is_decision)_|^application_authorization$/ || ("$" name[i]) in is_ours || is_setting["$" name[i]])
+      report("capture", n, text_of(n), name[i])
+}
+
+# more than any network of somebody's own, such as 10.0.0.0/8 or fc00::/7
+function check_proxies(n,    size) {
+  size = word_of[n, 2]
+  if (!sub(/^.*\//, "", size) || word_of[n, 2] ~ /^unix:/) return
+  if (size + 0 < (word_of[n, 2] ~ /:/ ? 7 : 8)) report("any proxy", n, text_of(n))
+}
+
+function check_errors(x,    i, j, n) {
+  for (i = 1; i <= number[x, "error_log"]; i++) {
+    n = item[x, "error_log", i]
+    for (j = 3; j <= count[n]; j++) if (word_of[n, j] ~ /^debug/) report("debug", n, text_of(n), word_of[n, j])
+  }
 }
 
 function check_map(x,    i, n) {
@@ -546,6 +633,16 @@ function check_server(x,    i, y, n, last) {
       if (word_of[n, 2] != "off" && word_of[n, 2] != "/_apigw/decision") last = n
     }
   if (last && !is_strict[x]) report("strict paths", last)
+  if (question(x) != "" && sign[find(x, question(x))] == "=" && !is_clear[node[x]] && flag(x, "ssl") != "on") check_listen(x)
+}
+
+function check_listen(x,    i, n, address) {
+  if (!number[x, "listen"]) report("clear", node[x], "this server listens for plain HTTP")
+  for (i = 1; i <= number[x, "listen"]; i++) {
+    n = item[x, "listen", i]
+    address = word_of[n, 2]
+    if (!is_tls[address] && address !~ /^(unix:|127[.]|localhost(:|$)|[[]::1[]])/) report("clear", n, "\"" text_of(n) "\"")
+  }
 }
 
 function check_place(x,    q) {
@@ -574,11 +671,20 @@ function check_ssl(x,    i, n) {
 function check_files(x,    y, n) {
   y = counting(x, "alias") == x ? x : counting(x, "root")
   if (!y || is_exempt(x) || number[x, "internal"] || number[x, "return"] || number[x, "stub_status"] || passed_by(x) != "") return
-  if (value(x, "deny") == "all" && counting(x, "deny") != counting(x, "allow")) return
+  if (refuses_all(x)) return
   # what matches no other location
   if (kind[x] == "server" && find(x, "/\001")) return
   n = number[y, "alias"] ? item[y, "alias", 1] : item[y, "root", 1]
   report("files", node[x], kind[x] == "server" ? "this server" : name_of(x), text_of(n))
+}
+
+# allow and deny count together: those of the innermost block that has any
+function refuses_all(x,    i) {
+  if (flag(x, "satisfy") == "any") return 0
+  while (x && !number[x, "allow"] && !number[x, "deny"]) x = up[x]
+  if (!x || number[x, "allow"]) return 0
+  for (i = 1; i <= number[x, "deny"]; i++) if (word_of[item[x, "deny", i], 2] == "all") return 1
+  return 0
 }
 
 function check_question(x, q,    t, n, i, by, bad) {
@@ -602,6 +708,11 @@ function check_question(x, q,    t, n, i, by, bad) {
   if (flag(t, "proxy_pass_request_headers") != "off") report("client headers", n, name_of(t))
   for (i = 1; i <= number[t, "proxy_set_header"]; i++) {
     n = item[t, "proxy_set_header", i]
+    if (is_snippet(n)) continue
+    if (tolower(word_of[n, 2]) == "authorization" && word_of[n, 3] !~ /^[$]([{](credential|http_authorization)[}]|credential|http_authorization)$/)
+      report("other credential", n, text_of(n))
+    if (tolower(word_of[n, 2]) == "x-client-address" && word_of[n, 3] !~ /^[$]([{]remote_addr[}]|remote_addr)$/)
+      report("other address", n, text_of(n))
     if (tolower(word_of[n, 2]) !~ /^x-policy-/) continue
     bad = carries(word_of[n, 3], from_client, 1)
     if (bad != "") report("client policy", n, word_of[n, 2], bad)
@@ -649,9 +760,12 @@ function check_pass(x, place_x,    n, by, q) {
   n = item[x, by, 1]
   q = question(place_x)
   if (q == "" && !is_exempt(place_x)) check_open(place_x)
-  if (q != "" && by == "proxy_pass" && carries(word_of[n, 2], granted, 1) == "") report("marker", n, "\"" text_of(n) "\"")
+  else if (q == "" && sign[place_x] == "=" && !is_snippet(n)) check_exact(place_x, n, by)
+  if (q != "" && by == "proxy_pass" && !begins_granted(word_of[n, 2])) report("marker", n, "\"" text_of(n) "\"")
   if (q == "" && question(server[x]) == "" && !is_protected_target[target(n)]) return
   if (q != "") check_answers(place_x, n)
+  if (q != "") check_shared(x, n, by)
+  check_tunnel(x, by)
   if (by in setter && !check_identity(place_x, n, by) && by == "proxy_pass") check_redirects(place_x, n)
 }
 
@@ -660,6 +774,74 @@ function check_open(x,    y) {
   if (!y) report("open", node[x], name_of(x))
   else if (y == x) report("exempt", node[x], name_of(x))
   else report("switched off", node[x], name_of(x), place[item[y, "auth_request", 1]])
+}
+
+# The marker counts at the beginning of the name, its own or that of each value of a variable, or where it chooses the map.
+function begins_granted(text, level,    name, i) {
+  sub(/^[a-z]+:\/\//, "", text)
+  if (level > 8 || !match(text, /^\$([{][A-Za-z0-9_]+[}]|[A-Za-z0-9_]+)/)) return 0
+  name = substr(text, 2, RLENGTH - 1)
+  gsub(/[{}]/, "", name)
+  if (name ~ granted || carries(source[name], granted, 1) != "") return 1
+  for (i = 1; i <= values[name]; i++) if (!begins_granted(given[name, i], level + 1)) return 0
+  return values[name] > 0
+}
+
+# a cache of the application's answers, which is looked into once the client is let in, whoever that is
+function check_shared(x, n, by,    cache, y, z, i, m) {
+  cache = by
+  sub(/_pass$/, "_cache", cache)
+  y = counting(x, cache)
+  if (!y || value(x, cache) == "off") return
+  z = counting(x, cache "_key")
+  if (z) {
+    m = item[z, cache "_key", 1]
+    for (i = 2; i <= count[m]; i++) if (carries(word_of[m, i], "^auth_client_id$") != "") return
+  }
+  report("shared", item[y, cache, 1], text_of(item[y, cache, 1]), cache)
+}
+
+function check_tunnel(x, by,    y, i, m) {
+  if (by != "proxy_pass") return
+  y = counting(x, "proxy_set_header")
+  for (i = 1; y && i <= number[y, "proxy_set_header"]; i++) {
+    m = item[y, "proxy_set_header", i]
+    if (tolower(word_of[m, 2]) == "upgrade" && carries(word_of[m, 3], "^http_upgrade$") != "") report("tunnel", m, text_of(m))
+  }
+}
+
+# What is exempt must be one path to the application as well.
+function check_exact(x, n, by,    url, bad, i, y, m) {
+  if (number[x, "internal"] || is_public[node[server[x]]]) return
+  if (setter[by] ~ /_param$/) {
+    y = counting(x, setter[by])
+    for (i = 1; y && i <= number[y, setter[by]]; i++) {
+      m = item[y, setter[by], i]
+      if ((bad = carries(word_of[m, 3], "^request(_uri)?$")) != "") report("raw variable", m, "\"" text_of(m) "\"", bad)
+    }
+    return
+  }
+  if (by != "proxy_pass" && by != "grpc_pass") return
+  url = word_of[n, 2]
+  sub(/^[a-z]+:\/\//, "", url)
+  # a query string behind a path stays one
+  sub(/([?]|[$][{]?is_args[}]?)[$][{]?(args|query_string)[}]?$/, "", url)
+  bad = carries(url, chooses_path)
+  if (bad != "") report("raw variable", n, "\"" text_of(n) "\"", bad)
+  else if (!has_path(url) && !is_rewritten(x)) report("raw path", n, "\"" text_of(n) "\"", path[x])
+}
+
+function has_path(url) {
+  return url ~ /^unix:/ ? url ~ /^unix:[^:]*:\// : url ~ /^[^\/]+\/|[$][{]?(document_)?uri([^a-z_]|$)/
+}
+
+# whether nginx takes another path than the client's in any case: "rewrite ^ /status break;"
+function is_rewritten(x,    i, n) {
+  for (i = 1; i <= number[x, "rewrite"]; i++) {
+    n = item[x, "rewrite", i]
+    if (word_of[n, 2] == "^" && word_of[n, 3] ~ /^\/[^$]*$/ && word_of[n, 4] == "break") return 1
+  }
+  return 0
 }
 
 # 1 when something is wrong
@@ -680,6 +862,7 @@ function check_identity(x, n, by,    y, i, j, m, header, lost, bad, off) {
       if (i == identities) continue
       bad = carries(word_of[m, 3], from_client, 1)
       if (bad != "") report("forged", m, "\"" text_of(m) "\"", bad)
+      else if (word_of[m, 3] !~ vouched) report("other identity", m, "\"" text_of(m) "\"")
     }
     if (!m) lost = lost (lost == "" ? "" : ", ") identity[i]
   }
@@ -724,7 +907,29 @@ function check_early(x, place_x,    i, n, end, to) {
     end = count[n] > 3 ? word_of[n, 4] : ""
     if (end == "redirect" || end == "permanent" || to ~ /^(https?:\/\/|\$scheme)/) report("redirect", n, text_of(n))
     else if (end != "break" && kind[place_x] == "location") report("rewrite", n, text_of(n))
+    else if (end != "break") check_target(x, n, place_x, to)
   }
+}
+
+# A rewrite of the server that leads past the question. One of exactly one path is an exemption like another.
+function check_target(x, n, s, to,    i, t, from, is_open_ended) {
+  from = word_of[n, 2]
+  gsub(/\\[.\/-]/, "_", from)
+  if (kind[x] == "server" && from ~ /^\^[A-Za-z0-9_\/~-]*\$$/) return
+  is_open_ended = sub(/[$].*/, "", to)
+  sub(/[?].*/, "", to)
+  if (to !~ /^\//) return
+  t = find(s, to)
+  if (leads_past(t)) report("leads past", n, text_of(n), name_of(t))
+  if (!is_open_ended || length(to) < 2) return
+  for (i = 1; i <= locations[s]; i++) {
+    t = located[s, i]
+    if (sign[t] !~ /^~/ && index(path[t], to) == 1 && path[t] != to && leads_past(t)) report("leads past", n, text_of(n), name_of(t))
+  }
+}
+
+function leads_past(t) {
+  return t && question(t) == "" && !is_snippet(node[t]) && !number[t, "return"] && !refuses_all(t)
 }
 
 function check_log(x,    i, j, n, bad) {
@@ -741,7 +946,8 @@ function check_log(x,    i, j, n, bad) {
   }
 }
 
-function check_headers(x) {
+function check_headers(x,    i) {
+  for (i = 1; i <= number[x, "set_real_ip_from"]; i++) check_proxies(item[x, "set_real_ip_from", i])
   if (number[x, "underscores_in_headers"] && flag(x, "underscores_in_headers") == "on")
     report("underscores", item[x, "underscores_in_headers", 1])
   if (number[x, "ignore_invalid_headers"] && flag(x, "ignore_invalid_headers") == "off")

@@ -52,6 +52,11 @@ const holes: Readonly<Record<string, Hole>> = {
     found: ['tricks with the path', /^\/static\/\.\.;\//],
     args: ['--public', '/static/'],
   },
+  'a public path that is handed on as the client wrote it': {
+    edit: withLocation(`location = /pages ${open}`),
+    found: ['public paths', /^\/orders(?:\/\.\.|\/%2e%2e|%2f\.\.)\/pages$/],
+    args: ['--public', '/pages', '--path', '/orders'],
+  },
   'an open path of the application': {
     edit: withLocation(`location /orders ${open}`),
     found: ['no credential', /^GET \/orders/],
@@ -203,13 +208,16 @@ suite('apigw doctor, from outside', { concurrency: 3 }, () => {
     const clear = Object.entries(clearHoles).map(
       ([name, { location }]) => `server { listen ${portOf(name)}; ${location} }`,
     );
+    const fixed =
+      'location = /pages { auth_request off; proxy_pass http://application/pages; include snippets/proxy.conf; }';
     const query =
       'map $request_uri $credential_or_query {\n  default $credential;\n  "~[?&]api_key=(?<asked>[^&]+)" "apk $asked";\n}\n';
     mkdirSync(ssl, { recursive: true });
     writeFileSync(join(ssl, 'ended.crt'), ended.certificate);
     writeFileSync(join(ssl, 'ended.key'), ended.key);
     stack = await startTestStack({
-      edit: (conf) => [conf, query, ...servers, ...clear].join('\n').replaceAll('ssl/ended', join(ssl, 'ended')),
+      edit: (conf) =>
+        [withLocation(fixed)(conf), query, ...servers, ...clear].join('\n').replaceAll('ssl/ended', join(ssl, 'ended')),
     });
     writeFileSync(join(dir, 'key'), stack.adminKey, { mode: 0o600 });
   });
@@ -230,6 +238,12 @@ suite('apigw doctor, from outside', { concurrency: 3 }, () => {
     assert.match(ran.stdout, /^certificate +warning +trust: clients do not trust it/m);
     assert.match(ran.stdout, /^plain HTTP +ok +\d+ tried/m);
     assert.doesNotMatch(ran.stdout, / wrong /);
+  });
+
+  test('passes a public path that is one path to the application, however it is spelt', async () => {
+    const ran = await doctor(stack.httpsPort, ['--public', '/pages', '--path', '/orders', '--only', 'public paths']);
+    assert.equal(ran.exitCode, 0, ran.stdout);
+    assert.match(ran.stdout, /^public paths +ok +7 tried/m);
   });
 
   test('passes what is shipped with a key, whose holder it is not taken for', async () => {

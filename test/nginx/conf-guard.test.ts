@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { before, suite, test } from 'node:test';
 import { promisify } from 'node:util';
 import { readLocalSettings } from '../../src/local/settings.ts';
@@ -77,7 +77,10 @@ function layOut({ server, ...others }: Files): string {
     mkdirSync(join(prefix, folder), { recursive: true });
   for (const name of ['snippets', 'runtime', 'nginx.conf', 'conf.d/default.conf', 'conf.d/limits.conf', ...sslFiles])
     if (!(name in files)) symlinkSync(join(base, 'next', name), join(next, name));
-  for (const [name, text] of Object.entries(files)) writeFileSync(join(next, name), text.replaceAll('OPERATOR', next));
+  for (const [name, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(next, name)), { recursive: true });
+    writeFileSync(join(next, name), text.replaceAll('OPERATOR', next));
+  }
   return prefix;
 }
 
@@ -212,6 +215,43 @@ const mistakes: Readonly<Record<string, Mistake>> = {
     files: inServer('  location /files/ {\n    auth_request off;\n    alias /srv/files/;\n  }'),
     says: [['location /files/', /hands out files \(alias \/srv\/files\/\)/]],
   },
+  'an exact path that is exempt, and handed on as the client wrote it': {
+    files: inServer(
+      [
+        '  location = /a { auth_request off; proxy_pass http://application; }',
+        '  location = /b {   # public\n    auth_request off;\n    proxy_pass http://unix:/run/b.sock;\n  }',
+        '  location = /c { auth_request off; if ($arg_x) { proxy_pass http://application; } }',
+        '  location = /d { auth_request off; rewrite ^/d /x break; proxy_pass http://application; }',
+      ].join('\n'),
+    ),
+    says: [
+      ['location = /a', /hands on the path as the client wrote it: "\/admin\/\.\.\/a".*http:\/\/application\/a;/],
+      ['proxy_pass http://unix:/run/b.sock', /application\/b;/],
+      ['location = /c', /application\/c;/],
+      ['location = /d', /application\/d;/],
+    ],
+  },
+  'an exact path that is exempt, and leads to what the client chooses': {
+    files: inServer(
+      ['$request_uri', '/$arg_path', '/a?$args&$http_x', '.$host/', '/$chosen']
+        .map(
+          (url, n) =>
+            `  location = /${n} { auth_request off; set $chosen $cookie_x; proxy_pass http://application${url}; }`,
+        )
+        .concat(
+          '  location = /f { auth_request off; fastcgi_pass_request_headers off; fastcgi_param REQUEST_URI $request_uri; fastcgi_pass 127.0.0.1:9; }',
+        )
+        .join('\n'),
+    ),
+    says: [
+      ['location = /0', /hands on \$request_uri, which the client chooses/],
+      ['location = /1', /\$arg_path/],
+      ['location = /2', /\$args/],
+      ['location = /3', /\$host/],
+      ['location = /4', /\$chosen/],
+      ['location = /f', /\$request_uri/],
+    ],
+  },
   'proxy_pass without the marker': {
     files: inServer('  location /api/ {   # protected\n    proxy_pass http://application;\n  }'),
     says: [['proxy_pass http://application', /\$\{if_granted\} before the name/]],
@@ -293,7 +333,10 @@ const mistakes: Readonly<Record<string, Mistake>> = {
       ...inServer(question(`internal; auth_request off; proxy_pass http://gateway/decision; ${headersOfQuestion}`)),
       'conf.d/cache.conf': 'proxy_cache_path OPERATOR/kept keys_zone=kept:1m;\nproxy_cache kept;\n',
     },
-    says: [['location = /_apigw/decision/own {', /"proxy_cache kept" counts in it/]],
+    says: [
+      ['location = /_apigw/decision/own {', /"proxy_cache kept" counts in it/],
+      ['proxy_cache kept', /one client is answered with what was for another/, 'conf.d/cache.conf'],
+    ],
   },
   'an answer that is stored': {
     files: inServer(
@@ -310,7 +353,7 @@ const mistakes: Readonly<Record<string, Mistake>> = {
   'a variable of ours that somebody else sets': {
     files: {
       server:
-        '  location = /open {\n    auth_request off;\n    set $auth_client_id $http_x_client_id;\n    proxy_pass http://application;\n  }',
+        '  location = /open {\n    auth_request off;\n    set $auth_client_id $http_x_client_id;\n    proxy_pass http://application/open;\n  }',
       'conf.d/more.conf': 'map $http_x $if_granted {\n  default "";\n}\n',
     },
     says: [
@@ -404,6 +447,125 @@ const mistakes: Readonly<Record<string, Mistake>> = {
       ['ignore_invalid_headers', /X\.Client\.Id/],
     ],
   },
+  // ways past these rules
+  'a rewrite of the server that leads where nobody is asked': {
+    files: inServer(
+      [
+        '  if ($http_x_debug) { rewrite ^(.*)$ /open$1 last; }',
+        '  if ($arg_y) {\n    rewrite ^ /ping?y=1;\n  }',
+        '  rewrite ^/to/(.*)$ /open/$1 last;',
+        '  location /open/ {   # public\n    auth_request off;\n    proxy_pass http://application;\n  }',
+        '  location = /ping { auth_request off; proxy_pass http://application/ping; }',
+      ].join('\n'),
+    ),
+    says: [
+      ['if ($http_x_debug)', /leads into "location \/open\/" before anybody is asked/],
+      ['rewrite ^ /ping', /leads into "location = \/ping"/],
+      ['rewrite ^/to/', /leads into "location \/open\/"/],
+    ],
+  },
+  'a header from which everybody may take an address': {
+    files: inHttp(
+      'set_real_ip_from 0.0.0.0/0;\nset_real_ip_from ::/0;\nset_real_ip_from 128.0.0.0/1;\nreal_ip_header X-Forwarded-For;',
+    ),
+    says: [
+      ['0.0.0.0/0', /has every client say by a header which address it has/],
+      ['::/0', /which address it has/],
+      ['128.0.0.0/1', /which address it has/],
+    ],
+  },
+  'a question about another credential, and another address': {
+    files: inServer(
+      question(
+        'include snippets/decision.conf;\n    proxy_set_header authorization $cookie_key;\n    proxy_set_header X-Client-Address $http_x_real_ip;',
+      ),
+    ),
+    says: [
+      ['$cookie_key', /decide on something else than the client's Authorization/],
+      ['$http_x_real_ip', /another address for the client's/],
+    ],
+  },
+  'a cache that all clients share': {
+    files: {
+      ...inServer(
+        '  location /up/ {\n    proxy_cache kept;\n    proxy_cache_key $request_uri;\n    proxy_pass http://${if_granted}application;\n  }',
+      ),
+      'conf.d/cache.conf': 'proxy_cache_path OPERATOR/kept keys_zone=kept:1m;\n',
+    },
+    says: [['proxy_cache kept', /what was for another.*proxy_cache_key \$auth_client_id/]],
+  },
+  'a tunnel': {
+    files: inLocation('    proxy_set_header Upgrade $http_upgrade;'),
+    says: [['$http_upgrade', /h2c.*\$forwarded_upgrade/]],
+  },
+  'variables of ours that a regular expression captures': {
+    files: {
+      server:
+        '  location ~ "^/u/(?<auth_client_id>[a-z]+)$" { proxy_pass http://${if_granted}application; }\n  if ($uri ~ "^/i/(?P<if_granted>.*)") { set $x y; }\n  rewrite "^/r/(?\'credential\'.*)$" /r last;',
+      'conf.d/more.conf':
+        'map $http_x $y {\n  default "";\n  "~(?<auth_decision>granted)" y;\n}\nserver {\n  listen 18081;\n  server_name "~^(?<oidc_audience>.+)$";\n  return 404;\n}\n',
+    },
+    says: [
+      ['location ~ "^/u/', /gives \$auth_client_id another value/],
+      ['if ($uri', /gives \$if_granted another value/],
+      ['rewrite "^/r/', /gives \$credential another value/],
+      ['auth_decision', /gives \$auth_decision another value/, 'conf.d/more.conf'],
+      ['oidc_audience', /gives \$oidc_audience another value/, 'conf.d/more.conf'],
+    ],
+  },
+  'files for some addresses, which drops the deny of around it': {
+    files: inServer(
+      '  deny all;\n  location /files/ {\n    auth_request off;\n    root /srv;\n    allow 10.0.0.1;\n  }',
+    ),
+    says: [['location /files/', /hands out files/]],
+  },
+  'an identity that the gateway has not said': {
+    files: inLocation('    proxy_set_header X-Client-Id root;'),
+    says: [['X-Client-Id root', /something else for an identity/]],
+  },
+  'a marker that is not in front': {
+    files: inServer(
+      '  location /a/ { proxy_pass http://application${if_granted}; }\n  location /b/ {\n    set $backend application$if_granted;\n    proxy_pass http://$backend;\n  }\n  location /c/ { proxy_pass http://application/$if_granted; }',
+    ),
+    says: [
+      ['location /a/', /before the name/],
+      ['proxy_pass http://$backend', /before the name/],
+      ['location /c/', /before the name/],
+    ],
+  },
+  'headers in error.log': {
+    files: inServer('  error_log logs/debug.log debug;'),
+    says: [['error_log', /writes every header into the log/]],
+  },
+  'bodies in a log': {
+    files: inHttp('log_format bodies $request_body;'),
+    says: [['log_format bodies', /\$request_body/]],
+  },
+  'credentials in clear': {
+    files: behind(
+      'server {\n  listen 18081;\n  server_name clear.example.com;\n  include snippets/gateway.conf;\n}\nserver { include snippets/gateway.conf; }'.replace(
+        'server { include',
+        'server { server_name none.example.com; include',
+      ),
+    ),
+    says: [
+      ['listen 18081', /credentials come in clear here.*"# in clear"/],
+      ['server { server_name none', /listens for plain HTTP: credentials/],
+    ],
+  },
+  'snippets that are not ours': {
+    files: {
+      server: question('include snippets/decision.conf;').replace(
+        'include snippets/strict-paths.conf;',
+        'include conf.d/snippets/strict-paths.conf;',
+      ),
+      'conf.d/snippets/strict-paths.conf': 'set $auth_client_id root;\n',
+    },
+    says: [
+      ['set $auth_client_id', /another value/, 'conf.d/snippets/strict-paths.conf'],
+      ['auth_request /_apigw/decision/own', /does not include snippets\/strict-paths\.conf/],
+    ],
+  },
   // what check.sh has warned of before
   'a policy of some paths without strict paths': {
     files: inServer(question('include snippets/decision.conf;').replace('include snippets/strict-paths.conf;', '')),
@@ -414,10 +576,10 @@ const mistakes: Readonly<Record<string, Mistake>> = {
 /** What nobody may be bothered with. */
 const silent: Readonly<Record<string, Files>> = {
   'an exact path that is exempt': inServer(
-    '  location = /status { auth_request off; proxy_pass http://application; include snippets/proxy.conf; }',
+    '  location = /status { auth_request off; proxy_pass http://application/status; include snippets/proxy.conf; }\n  location = /s2 {   # public\n    auth_request off;\n    set $backend application;\n    proxy_pass http://$backend$uri$is_args$args;\n  }\n  location = /s3 { auth_request off; rewrite ^ /status break; proxy_pass http://application; }\n  location = /s4 { auth_request off; proxy_pass http://unix:/run/app.sock:/status; include snippets/proxy.conf; }',
   ),
   'an exact path without a space': inServer(
-    '  location =/status{auth_request off;proxy_pass http://application;}location ^~/more {proxy_pass http://$if_granted/application;}'.replace(
+    '  location =/status{auth_request off;proxy_pass http://application/status;}location ^~/more {proxy_pass http://$if_granted/application;}'.replace(
       '$if_granted/',
       '${if_granted}',
     ),
@@ -484,10 +646,25 @@ const silent: Readonly<Record<string, Files>> = {
   'comments, strings and braces that look like mistakes': inServer(
     `  # location /open/ { auth_request off; proxy_pass http://application; }\n  location /x/ {   # protected; "return 200;"\n    set $text 'satisfy any; } underscores_in_headers on; # {';\n    set $more "a \\"quoted\\" {word}; return 200;";\n    proxy_pass http://\${if_granted}application;\n  }\n  location ~ "^/y/[a-f0-9]{32}\\.{2}$" { proxy_pass http://\${if_granted}application; }`,
   ),
+  'a rewrite of one path, of what is declared, and of what asks': inServer(
+    '  rewrite ^/favicon\\.ico$ /assets/favicon.ico last;\n  rewrite ^/alive$ /livez last;\n  rewrite ^/v1/(.*)$ /v2/$1 last;\n  if ($arg_out) {   # public: a page\n    rewrite ^ /assets/out.html last;\n  }\n  location /assets/ {   # public\n    auth_request off;\n    root /srv;\n  }',
+  ),
+  'a server in clear that says so, and one of this machine': behind(
+    'server {   # in clear: within a tunnel\n  listen 18081;\n  server_name clear.example.com;\n  include snippets/gateway.conf;\n}\nserver {\n  listen 127.0.0.1:18082;\n  listen [::1]:18082;\n  listen unix:/run/apigw-test.sock;\n  server_name clear.example.com;\n  include snippets/gateway.conf;\n}'.replace(
+      '  listen unix:/run/apigw-test.sock;\n',
+      '',
+    ),
+  ),
+  'proxies with an address, captures of others, a marker by way of a map': {
+    server:
+      '  location ~ "^/t/(?<tenant>[a-z]+)$" { proxy_pass http://${if_granted}application; }\n  location /m/ { proxy_pass http://$chosen; }',
+    'conf.d/more.conf':
+      'set_real_ip_from 10.0.0.0/8;\nset_real_ip_from fc00::/7;\nset_real_ip_from 10.0.0.2;\nset_real_ip_from unix:;\nmap $host $chosen {\n  default ${if_granted}application;\n}\nerror_log logs/mine.log info;\n',
+  },
   'names that are spelt like ours': inServer('  location /return/200 { proxy_pass http://${if_granted}application; }'),
   'a larger upload, a longer answer, a cache of the application': {
     ...inServer(
-      '  location /up/ {\n    client_max_body_size 5g;\n    proxy_read_timeout 1h;\n    proxy_cache kept;\n    proxy_pass http://${if_granted}application;\n    include snippets/proxy.conf;\n  }',
+      '  location /up/ {\n    client_max_body_size 5g;\n    proxy_read_timeout 1h;\n    proxy_cache kept;\n    proxy_cache_key "$auth_client_id $request_uri";\n    proxy_pass http://${if_granted}application;\n    include snippets/proxy.conf;\n  }',
     ),
     'conf.d/cache.conf': 'proxy_cache_path OPERATOR/kept keys_zone=kept:1m;\n',
   },
@@ -526,7 +703,7 @@ async function readTogether(): Promise<
   const ranges = new Map<string, { first: number; last: number }>();
   for (const { server, ...others } of all) {
     if (server === undefined || Object.keys(others).length > 0) continue;
-    text += `server {\n  listen 18081;\n  server_name case${ranges.size}.example.com;\n  include snippets/gateway.conf;\n`;
+    text += `server {\n  listen 127.0.0.1:18081;\n  server_name case${ranges.size}.example.com;\n  include snippets/gateway.conf;\n`;
     const first = text.split('\n').length;
     text += `${server}\n`;
     ranges.set(server, { first, last: text.split('\n').length });
@@ -591,6 +768,7 @@ suite('the guard of the configuration', () => {
   for (const awk of ['mawk', 'gawk', 'busybox awk', 'original-awk']) {
     test(`says the same with ${awk}`, { skip: !isThere(awk) }, async () => {
       const several = ['FastCGI, uwsgi, SCGI, gRPC and memcached', 'quoted words', 'a file that an operator includes'];
+      several.push('variables of ours that a regular expression captures', 'a marker that is not in front');
       for (const name of [...several, 'the credential in a log, by way of a map of ours']) {
         const { text } = await dump(mistakes[name]?.files ?? {});
         const said = await guard(text, '');
@@ -608,6 +786,12 @@ suite('the guard of the configuration', () => {
       await guard(text, ''),
       /^\/etc\/nginx\/x\.conf:1: WARNING: this file is read in a way that is not followed/,
     );
+    const read = /^# configuration file (.*snippets\/proxy\.conf):$/m.exec(text)?.[1] ?? '';
+    const twice = await dump(conf(`${shipped}\n# configuration file ${read}:\nserver { listen 18081; }\n`));
+    assert.match(
+      await guard(twice.text.replaceAll(twice.place(''), read.replace('snippets/proxy.conf', '')), ''),
+      /snippets\/proxy\.conf:1: WARNING: this file is read in a way that is not followed/,
+    );
     assert.match(await guard('server { }\n', ''), /^this is not what nginx -T prints$/m);
   });
 
@@ -621,7 +805,7 @@ suite('the guard of the configuration', () => {
 
   test('reads fifty servers in a moment', async (t) => {
     const server = (n: number) =>
-      `server { listen 18082; server_name s${n}.example.com; include snippets/gateway.conf;\n` +
+      `server { listen 127.0.0.1:18082; server_name s${n}.example.com; include snippets/gateway.conf;\n` +
       '  location / { proxy_pass http://${if_granted}application; include snippets/proxy.conf; } }\n';
     const { text } = await dump(behind(Array.from({ length: 50 }, (_, n) => server(n)).join('')));
     const startedAt = performance.now();

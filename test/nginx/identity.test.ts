@@ -6,7 +6,7 @@ import { startTestStack, type TestStack } from '../support/stack.ts';
 const publicLocations = `
   location = /public {   # public
     auth_request off;
-    proxy_pass http://application;
+    proxy_pass http://application/public;
     include snippets/proxy.conf;
   }
   location /own-headers/ {   # protected
@@ -122,6 +122,19 @@ suite('identity headers', () => {
     assert.equal(status, 200);
     assert.deepEqual(identities(), []);
   });
+
+  for (const spelling of [
+    '/admin/../public',
+    '/admin/%2e%2e/public',
+    '/admin/..%2fpublic',
+    '//public',
+    '/%70ublic?x=1',
+  ])
+    test(`a public location spelt ${spelling} is that path to the application too`, async () => {
+      const { status } = await stack.ask(spelling);
+      assert.equal(status, 200);
+      assert.equal(stack.application.seen.at(-1)?.url, spelling.endsWith('?x=1') ? '/public?x=1' : '/public');
+    });
 
   test('names of any script arrive percent-encoded and decode to what was stored', async () => {
     const names = ['Zoë & Søn', 'ünï cödé 100%', '日本語の名前', 'Ω≈ç√'];

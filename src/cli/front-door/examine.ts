@@ -46,6 +46,7 @@ export async function examineFrontDoor(door: FrontDoor): Promise<Finding[]> {
   });
   const further: readonly (readonly [checks: readonly string[], examine: () => Promise<Finding[]> | Finding[]])[] = [
     [['public paths'], () => inTurns(paths.open, (path) => examineOpenPath(target, path))],
+    [['public paths'], () => inTurns(detours(paths), (detour) => examineDetour(target, detour))],
     [['HTTP/2'], () => (handshake.speaksHttp2 ? examineHttp2(target, paths) : [noHttp2])],
     [keyChecks, () => examineCredential(target, door, handshake, trust)],
     [['plain HTTP'], () => examinePlainHttp(url, http, paths)],
@@ -73,6 +74,37 @@ async function examineOpenPath(target: Target, path: string): Promise<Finding> {
   if (!answer.body.includes(marker)) return { ...named, result: 'ok', seen: `${answer.status}, as you say` };
   const remedy = 'The application takes for the gateway what a client has written: include snippets/proxy.conf';
   return { ...named, result: 'wrong', seen: 'the identity headers of a client arrive', remedy };
+}
+
+interface Detour {
+  readonly path: string;
+  /** The public path that this is to nginx. */
+  readonly open: string;
+}
+
+/** Public paths by way of protected ones. */
+function detours({ open, protected: protectedPaths }: Paths): Detour[] {
+  const exact = open.filter((path) => !path.endsWith('/'));
+  return exact.flatMap((path) =>
+    ['/admin', ...protectedPaths].flatMap((prefix) =>
+      ['/..', '/%2e%2e', '%2f..'].map((up) => ({ path: `${prefix.replace(/\/$/, '')}${up}${path}`, open: path })),
+    ),
+  );
+}
+
+/** What is public by an exact location has to be that path to the application, however it is spelt. */
+async function examineDetour(target: Target, { path, open }: Detour): Promise<Finding> {
+  const named = { check: 'public paths', what: path };
+  const plain = await send(target, requestBytes(target, { path: open }));
+  const spelt = await send(target, requestBytes(target, { path }));
+  const [answer] = spelt.answers;
+  if (answer === undefined) return { ...named, result: 'not checked', seen: spelt.failure ?? 'no answer' };
+  const refused = judge(spelt, 'malformed');
+  if (refused.result === 'ok') return { ...named, ...refused };
+  if (answer.status === plain.answers[0]?.status && !answer.body.includes(path))
+    return { ...named, result: 'ok', seen: `${answer.status}, as at ${open}` };
+  const remedy = `The application gets this spelling and may take another path from it: proxy_pass http://application${open};`;
+  return { ...named, result: 'wrong', seen: `${answer.status}, otherwise than at ${open}`, remedy };
 }
 
 async function examineCredential(
