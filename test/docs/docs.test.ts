@@ -31,7 +31,7 @@ function normalise(text: string): string {
       .replace(/ +$/gm, '')
       .replace(/ \.\.\.\w{4} /g, ' <hint> ')
       // stored a few seconds after the use
-      .replace(/ (yes|no)  (?:-|<time>)$/gm, ' $1  <use>')
+      .replace(/ (yes|no) {2}(?:-|<time>)$/gm, ' $1  <use>')
       .replace(/"(last_used_at|replaced_key_used_at)":(?:null|"<time>")/g, '"$1":<use>')
   );
 }
