@@ -304,7 +304,7 @@ write_runtime() {
     # two for each connection: a file may be open for it. Nobody but root may have more than the hard limit
     # shellcheck disable=SC3045 # dash, ash and bash have it
     files=$(ulimit -H -n)
-    case $files in *[!0-9]* | ?????*) [ "$files" != unlimited ] && [ "$files" -lt 16384 ] || files=16384 ;; esac
+    case $files in *[!0-9]* | ?????*) [ "$files" != unlimited ] && [ "$files" -lt 32768 ] || files=32768 ;; esac
     echo "worker_rlimit_nofile $files;"
   } >"$next/runtime/main.conf"
 
