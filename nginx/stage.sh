@@ -297,7 +297,7 @@ write_runtime() {
 
   {
     echo 'pid nginx.pid;'
-    # each takes some 4 MB, twice while a reload goes on; more than eight are of no use to a gate
+    # each takes some 8 MB, twice while a reload goes on; more than eight are of no use to a gate
     workers=$(nproc)
     echo "worker_processes $([ "$workers" -lt 8 ] && echo "$workers" || echo 8);"
     if [ "$(id -u)" = 0 ]; then echo "user $(worker_user);"; fi
