@@ -318,14 +318,14 @@ write_runtime() {
 
   {
     echo 'pid nginx.pid;'
-    # each takes some 4 MB, twice while a reload goes on; more than eight are of no use to a gate
+    # each takes some 8 MB, twice while a reload goes on; more than eight are of no use to a gate
     workers=$(nproc)
     echo "worker_processes $([ "$workers" -lt 8 ] && echo "$workers" || echo 8);"
     if [ "$(id -u)" = 0 ]; then echo "user $(worker_user);"; fi
     # two for each connection: a file may be open for it. Nobody but root may have more than the hard limit
     # shellcheck disable=SC3045 # dash, ash and bash have it
     files=$(ulimit -H -n)
-    case $files in *[!0-9]* | ?????*) [ "$files" != unlimited ] && [ "$files" -lt 16384 ] || files=16384 ;; esac
+    case $files in *[!0-9]* | ?????*) [ "$files" != unlimited ] && [ "$files" -lt 32768 ] || files=32768 ;; esac
     echo "worker_rlimit_nofile $files;"
   } >"$next/runtime/main.conf"
 

@@ -210,7 +210,7 @@ export const reasons = {
   },
   rate_limited: {
     status: 429,
-    meaning: "More requests than the client's `rate_limit` or `quota`, or a `limit_req` of nginx by address, allows.",
+    meaning: "More requests than the client's `rate_limit` or `quota`, or a limit of nginx by address, allows.",
     remedy:
       'Wait for the seconds in `Retry-After`. To raise the limit of a client: `apigw clients update <client> --rate-limit 100/s`; those by address are in `conf.d/limits.conf`.',
   },

@@ -17,7 +17,8 @@ export interface OperatorOptions {
 
 /**
  * Writes an operator's directory as the documents say: default.conf as shipped, with these settings and one more server,
- * because the shipped one for plain HTTP only redirects.
+ * because the shipped one for plain HTTP only redirects. limits.conf is as shipped: no load has more than 128 requests at
+ * once, and 400 are allowed (test/faults/abuse.test.ts has those that are more).
  *
  * @returns the directory
  */

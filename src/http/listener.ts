@@ -19,6 +19,11 @@ export interface ClosableServer {
   readonly closeAll: () => void;
 }
 
+/**
+ * Connections that wait to be accepted; the kernel takes net.core.somaxconn at most (4096 since Linux 5.4). nginx makes a
+ * connection for each question that no idle one is left for, and does not wait when the queue is full. Node's own: 511.
+ */
+const backlog = 4_096;
 /** Milliseconds after which a closing listener gives up on the requests that are still under way. */
 const drainTimeout = 8_000;
 
@@ -108,7 +113,7 @@ function write(address: ListenAddress): string {
 async function start(server: Server, address: ListenAddress): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(address.kind === 'unix' ? { path: address.path } : address, () => {
+    server.listen({ ...(address.kind === 'unix' ? { path: address.path } : address), backlog }, () => {
       server.off('error', reject);
       resolve();
     });

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
@@ -25,18 +26,32 @@ export interface LoadOptions {
   readonly pause: number;
   /** Of whoever attacks: he has another machine, and is not to take the processor of those who are attacked. */
   readonly isNice?: boolean;
+  /** The address that nginx takes him for, where it trusts this machine: trustThisMachine(). */
+  readonly from?: string;
+}
+
+/** Edits default.conf so that every client of this machine may have an address of its own. */
+export function trustThisMachine(conf: string): string {
+  return `set_real_ip_from 127.0.0.1;\nreal_ip_header X-Forwarded-For;\n${conf}`;
 }
 
 /** Runs wrk: requests on connections that stay open, each after the answer to the one before. */
-export async function sendLoad({ url, credentials, connections, seconds, pause, isNice }: LoadOptions): Promise<Load> {
+export async function sendLoad({
+  url,
+  credentials,
+  connections,
+  seconds,
+  pause,
+  isNice,
+  from,
+}: LoadOptions): Promise<Load> {
   const file = join(makeTempDir(), 'credentials');
   writeFileSync(file, `${credentials.join('\n')}\n`);
   const script = join(root, 'test/support/paced.lua');
-  const args = ['-t1', '-c', String(connections), '-d', `${seconds}s`, '-s', script, url, '--', file, String(pause)];
-  const child = spawn('nice', ['-n', isNice ? '19' : '0', 'wrk', ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
-  let printed = '';
-  child.stdout.on('data', (chunk: Buffer) => (printed += chunk.toString()));
-  await once(child, 'close');
+  const address = from === undefined ? [] : ['-H', `X-Forwarded-For: ${from}`];
+  const paced = ['-s', script, ...address, url, '--', file, String(pause)];
+  const args = ['-t1', '-c', String(connections), '-d', `${seconds}s`, ...paced];
+  const printed = await run(['nice', '-n', isNice ? '19' : '0', 'wrk', ...args]);
   const line = /^\{"requests".*\}$/m.exec(printed)?.[0];
   if (line === undefined) throw new Error(`wrk has not said what it measured:\n${printed}`);
   const {
@@ -49,6 +64,23 @@ export async function sendLoad({ url, credentials, connections, seconds, pause, 
   } = JSON.parse(line) as Partial<Record<'requests' | 'microseconds' | 'p50' | 'p99' | 'refused' | 'broken', number>>;
   const perSecond = Math.round((requests / microseconds) * 1e6);
   return { perSecond, p50: p50 / 1_000, p99: p99 / 1_000, refused, broken };
+}
+
+/** Requests without a credential over HTTP/2, as many at once as the server lets a connection have, from 198.51.100.1. */
+export async function floodHttp2(url: string, seconds: number): Promise<Load> {
+  const streams = ['-c', '64', '-m', '128', '-D', String(seconds), '-H', 'x-forwarded-for: 198.51.100.1'];
+  const printed = await run(['nice', '-n', '19', 'h2load', ...streams, url]);
+  const read = (pattern: RegExp) => Number(pattern.exec(printed)?.[1] ?? assert.fail(printed));
+  const refused = read(/(\d+) 4xx/) + read(/(\d+) 5xx/);
+  return { perSecond: Math.round(read(/([\d.]+) req\/s/)), p50: 0, p99: 0, refused, broken: 0 };
+}
+
+async function run([program = '', ...args]: readonly string[]): Promise<string> {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let printed = '';
+  child.stdout.on('data', (chunk: Buffer) => (printed += chunk.toString()));
+  await once(child, 'close');
+  return printed;
 }
 
 /** Keys that nobody was given, with a good checksum, all different and each of another client: what costs most to refuse. */
@@ -73,12 +105,12 @@ export interface Comparison {
 export async function compare(
   client: Pick<LoadOptions, 'url' | 'credentials'>,
   attackWith: (round: number, seconds: number) => Promise<Load>,
-  { rounds = 3, seconds = 2 } = {},
+  { rounds = 3, seconds = 1 } = {},
 ): Promise<Comparison> {
   const base: Load[] = [];
   const attacked: Load[] = [];
   const attack: Load[] = [];
-  const measure = () => sendLoad({ ...client, connections: 4, pause: 20, seconds });
+  const measure = () => measureGood(client, seconds);
   for (let round = 0; round < rounds; round++) {
     base.push(await measure());
     const attacking = attackWith(round, seconds + 1);
@@ -87,6 +119,11 @@ export async function compare(
     attack.push(await attacking);
   }
   return { base: median(base), attacked: median(attacked), attack: median(attack) };
+}
+
+/** The honest client's requests: some 200 a second. */
+export function measureGood(client: Pick<LoadOptions, 'url' | 'credentials'>, seconds: number): Promise<Load> {
+  return sendLoad({ ...client, connections: 4, pause: 20, seconds });
 }
 
 function median(loads: readonly Load[]): Load {

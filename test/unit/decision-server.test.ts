@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFileSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import fc from 'fast-check';
 import { createDecisionServer } from '../../src/http/decision-server.ts';
 import { listen, type Listener } from '../../src/http/listener.ts';
 import { parseRequestHead, type RequestHead } from '../../src/http/request-head.ts';
 import { readGatewayHeaders } from '../../src/http/request-headers.ts';
-import { until } from '../support/stack.ts';
+import { makeTempDir, until } from '../support/stack.ts';
 
 const good = 'GET /decision HTTP/1.1\r\nHost: gateway\r\nAuthorization: apk 1.x\r\nX-Policy: api_keys_enabled=on';
 
@@ -230,3 +232,24 @@ suite('the decision server', () => {
     port = Number(listener.address.split(':')[1]);
   });
 });
+
+/** As many as the kernel lets wait. */
+const longestQueue = Number(readFileSync('/proc/sys/net/core/somaxconn', 'utf8'));
+
+test(
+  'two thousand connections at once wait to be accepted, and none is turned away',
+  { skip: longestQueue < 2_000 && `net.core.somaxconn is ${longestQueue}` },
+  async () => {
+    const directory = makeTempDir();
+    const path = join(directory, 'decision.sock');
+    const server = createDecisionServer(() => '');
+    const listener = await listen({ kind: 'unix', path }, server);
+    // without a turn of the event loop, so that nobody accepts meanwhile
+    const sockets = Array.from({ length: 2_000 }, () => connect(path));
+    const connected = await Promise.allSettled(sockets.map((socket) => once(socket, 'connect')));
+    for (const socket of sockets) socket.destroy();
+    await listener.close();
+    rmSync(directory, { recursive: true });
+    assert.equal(connected.filter(({ status }) => status === 'rejected').length, 0);
+  },
+);
