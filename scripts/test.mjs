@@ -25,7 +25,7 @@ const { status } = spawnSync(
     '--test-reporter',
     'spec',
     '--test-timeout',
-    '300000',
+    '540000',
     ...files,
   ],
   { cwd: root, stdio: 'inherit' },
