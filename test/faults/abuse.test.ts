@@ -120,12 +120,15 @@ suite('abuse', () => {
   });
 
   test('a flood over eight hundred connections: half of it is refused before the gateway is asked', async (t) => {
-    const found = await compare(client(), (round, seconds) =>
-      sendLoad({
-        url: stack.url,
-        credentials: wrongKeys(20_000, 1_000_000 * (round + 11)),
-        ...{ connections: 800, pause: 1, seconds, isNice: true, from: attacker },
-      }),
+    const found = await compare(
+      client(),
+      (round, seconds) =>
+        sendLoad({
+          url: stack.url,
+          credentials: wrongKeys(20_000, 1_000_000 * (round + 11)),
+          ...{ connections: 800, pause: 1, seconds, isNice: true, from: attacker },
+        }),
+      { rounds: 2 },
     );
     say(t, 'wrong keys, 800 connections without a pause', found);
     expectWithin(found, floors.refused);
@@ -152,16 +155,19 @@ suite('abuse', () => {
       return `Bearer ${text}.${signature.toString('base64url')}`;
     });
     assert.equal((await stack.ask('/', { headers: { Authorization: made[0] ?? '' } })).status, 401);
-    const found = await compare({ url: stack.url, credentials: [`Bearer ${token}`] }, (_, seconds) =>
-      sendLoad({
-        url: stack.url,
-        credentials: made,
-        connections: 100,
-        pause: 1,
-        seconds,
-        isNice: true,
-        from: attacker,
-      }),
+    const found = await compare(
+      { url: stack.url, credentials: [`Bearer ${token}`] },
+      (_, seconds) =>
+        sendLoad({
+          url: stack.url,
+          credentials: made,
+          connections: 100,
+          pause: 1,
+          seconds,
+          isNice: true,
+          from: attacker,
+        }),
+      { rounds: 2 },
     );
     say(t, 'unknown key ids', found);
     expectWithin(found);
@@ -223,7 +229,8 @@ suite('abuse', () => {
       const again = () => stack.ask(path, { headers: { 'X-Forwarded-For': from } });
       await until('the address may ask again', async () => (await again()).status !== 429);
     };
-    await Promise.all(paths.map(flood));
+    // one after the other: at once they would be slower than the limit
+    for (const [index, path] of paths.entries()) await flood(path, index);
     // a script that waits for its answers, a hundred at once even, is not
     const script = async () => {
       for (let call = 0; call < 5; call++)
