@@ -248,10 +248,10 @@ suite('the command line', () => {
 
   test('more clients than one transaction takes are planned whole, and done as planned or not at all', async () => {
     const file = join(dir, 'many.json');
-    // 1,400 clients of 13 KB
+    // 2,000 clients of 9 KB
     const tags = Array.from({ length: 32 }, (_, index) => `${index}`.padEnd(62, '大'));
     const description = '大'.repeat(1_000);
-    const clients = Array.from({ length: 1_400 }, (_, index) => ({
+    const clients = Array.from({ length: 2_000 }, (_, index) => ({
       api_client_id: `many-${index}`,
       description,
       tags,
@@ -270,11 +270,11 @@ suite('the command line', () => {
 
     writeFileSync(file, JSON.stringify({ version: 1, clients }));
     const { stdout, stderr } = await done(local(['apply', '-f', file, '--yes']));
-    assert.match(stdout, /^plan: 1400 to create, 0 to update, 0 to delete, 0 as they are$/m);
-    assert.match(stderr, /done: 1400 created/);
+    assert.match(stdout, /^plan: 2000 to create, 0 to update, 0 to delete, 0 as they are$/m);
+    assert.match(stderr, /done: 2000 created/);
     const exported = await done(local(['export', '--output', 'json']));
     const again = await done(local(['apply', '-f', '-', '--yes'], { input: exported.stdout }));
-    assert.match(again.stdout, /^plan: 0 to create, 0 to update, 0 to delete, 14\d\d as they are$/m);
+    assert.match(again.stdout, /^plan: 0 to create, 0 to update, 0 to delete, 20\d\d as they are$/m);
   });
 
   test('a file without end is read to 64 MB', async () => {
