@@ -57,6 +57,8 @@ function call(session: ClientHttp2Session, path: string, from: string): Promise<
   });
 }
 
+const accessLogOf = ({ stack }: TestStack) => join(stack.logDir, 'access.log');
+
 suite('abuse', () => {
   let stack: TestStack;
   let provider: RealProvider;
@@ -78,7 +80,7 @@ suite('abuse', () => {
     await provider.stop();
   });
 
-  const client = () => ({ url: stack.url, credentials: [`apk ${key}`] });
+  const client = () => ({ url: stack.url, credentials: [`apk ${key}`], accessLog: accessLogOf(stack) });
   const memory = () => ({
     nginx: Math.round(memoryOfTrees([stack.stack.nginx.pid ?? 0]) / 1e6),
     gateway: Math.round(memoryOfTrees([stack.stack.gateway.pid ?? 0]) / 1e6),
@@ -156,7 +158,7 @@ suite('abuse', () => {
     });
     assert.equal((await stack.ask('/', { headers: { Authorization: made[0] ?? '' } })).status, 401);
     const found = await compare(
-      { url: stack.url, credentials: [`Bearer ${token}`] },
+      { ...client(), credentials: [`Bearer ${token}`] },
       (_, seconds) =>
         sendLoad({
           url: stack.url,
@@ -397,7 +399,8 @@ test('a flood that no limit slows down: every good request is answered, and the 
   const stack = await startTestStack({ editLimits: (conf) => conf.replace('default 1;', 'default 0;') });
   try {
     const made = await stack.manage('POST', stack.adminKey, '', { json: { name: 'valid' } });
-    const client = { url: stack.url, credentials: [`apk ${made.json['token'] as string}`] };
+    const credentials = [`apk ${made.json['token'] as string}`];
+    const client = { url: stack.url, credentials, accessLog: accessLogOf(stack) };
     await sendLoad({ ...client, connections: 4, pause: 5, seconds: 1 });
     const found = await compare(
       client,

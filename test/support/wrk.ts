@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { checksumOf } from '../../src/auth/api-key.ts';
-import { makeTempDir, root } from './stack.ts';
+import { makeTempDir, root, until } from './stack.ts';
 
 /** What wrk has seen; times in milliseconds. */
 export interface Load {
@@ -98,12 +97,17 @@ export interface Comparison {
   readonly attack: Load;
 }
 
+export interface Compared extends Pick<LoadOptions, 'url' | 'credentials'> {
+  /** nginx's, which tells that an attack has begun. */
+  readonly accessLog: string;
+}
+
 /**
  * A client of some 200 requests a second, without and with an attack, in turns: what else the machine does meets both.
  * The figures are those of the median of the rounds.
  */
 export async function compare(
-  client: Pick<LoadOptions, 'url' | 'credentials'>,
+  client: Compared,
   attackWith: (round: number, seconds: number) => Promise<Load>,
   { rounds = 3, seconds = 1 } = {},
 ): Promise<Comparison> {
@@ -113,8 +117,9 @@ export async function compare(
   const measure = () => measureGood(client, seconds);
   for (let round = 0; round < rounds; round++) {
     base.push(await measure());
+    const lines = statSync(client.accessLog).size;
     const attacking = attackWith(round, seconds + 1);
-    await delay(500);
+    await until('the attack is under way', () => statSync(client.accessLog).size > lines);
     attacked.push(await measure());
     attack.push(await attacking);
   }
