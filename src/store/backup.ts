@@ -3,7 +3,7 @@ import { copyFile, link, open, rename, rm } from 'node:fs/promises';
 import type { Actor, AuditEvent } from '../clients/api-client.ts';
 import { firstClient } from '../clients/client-store.ts';
 import type { DatabaseAddress } from '../database-address.ts';
-import { withoutStatement } from './client-store.ts';
+import { createClientStore, withoutStatement } from './client-store.ts';
 import { latestVersion, versionOf } from './migrations.ts';
 import { expectUndamaged, isOurs, openDatabase, openStore } from './open-store.ts';
 import { openSqlite } from './sqlite.ts';
@@ -50,11 +50,9 @@ export async function inspectDatabase(
  * @throws {Error} when it cannot be written
  */
 export async function recordDone(file: string, event: AuditEvent): Promise<void> {
-  const inspected = await inspectDatabase(file);
-  if (inspected?.version !== latestVersion) return;
-  const { database, store } = await openStore(file);
+  const database = await openSqlite(file);
   try {
-    await store.recordEvent(event);
+    if ((await versionOf(database.read)) === latestVersion) await createClientStore(database).recordEvent(event);
   } finally {
     await database.close();
   }
