@@ -12,6 +12,10 @@ import { die, root, setUp } from './setup.mjs';
 const succeeds = (command, args) => spawnSync(command, args, { stdio: 'ignore' }).status === 0;
 const answers = () => succeeds('docker', ['info']);
 
+/** @param {string} image */
+const isToBeHad = (image) =>
+  succeeds('docker', ['image', 'inspect', image]) || succeeds('docker', ['pull', '--quiet', image]);
+
 /** @returns {Promise<string | undefined>} why the tests cannot be run */
 async function findObstacle() {
   if (!answers() && !(await startEngine())) return 'no container engine answers, and none can be started';
@@ -21,9 +25,7 @@ async function findObstacle() {
     process.env['NODE_IMAGE'] ?? 'node:24-bookworm-slim',
     process.env['NGINX_IMAGE'] ?? 'nginx:1.30-bookworm',
   ];
-  const missing = images.find(
-    (image) => !succeeds('docker', ['image', 'inspect', image]) && !succeeds('docker', ['pull', '--quiet', image]),
-  );
+  const missing = images.find((image) => !isToBeHad(image));
   return missing && `the image ${missing} is not there and cannot be pulled`;
 }
 
@@ -45,6 +47,9 @@ if (obstacle !== undefined) {
   if (process.env['REQUIRE_ENGINE'] === 'true') die(`${obstacle}.`);
   process.stdout.write(`apigw: the tests with containers are NOT run: ${obstacle}.\n`);
 } else {
+  const postgres = process.env['POSTGRES_IMAGE'] ?? 'postgres:17-bookworm';
+  const hasPostgres = isToBeHad(postgres);
+  if (!hasPostgres && process.env['REQUIRE_ENGINE'] === 'true') die(`the image ${postgres} cannot be pulled.`);
   setUp({ forTests: true });
   const { status } = spawnSync(
     process.execPath,
@@ -60,7 +65,15 @@ if (obstacle !== undefined) {
       'test/compose/compose.test.ts',
       'test/compose/systemd.test.ts',
     ],
-    { cwd: root, stdio: 'inherit' },
+    {
+      cwd: root,
+      stdio: 'inherit',
+      env: {
+        ...process.env,
+        // says why what needs it is left out
+        ...(!hasPostgres && { WITHOUT_POSTGRES: `the image ${postgres} is not there and cannot be pulled` }),
+      },
+    },
   );
   process.exitCode = status ?? 1;
 }

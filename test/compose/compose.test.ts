@@ -493,7 +493,7 @@ suite('docker compose', () => {
   });
 });
 
-suite('docker-compose.ha.yaml: two gateways on PostgreSQL', () => {
+suite('docker-compose.ha.yaml: two gateways on PostgreSQL', { skip: process.env['WITHOUT_POSTGRES'] }, () => {
   let project: ComposeProject;
   let key = '';
   before(async () => {
