@@ -5,7 +5,7 @@ import { after, before, suite, test } from 'node:test';
 import type { Finding } from '../../src/cli/front-door/verdict.ts';
 import { makeExpiredCertificate } from '../support/certificate.ts';
 import { runCli, type Ran } from '../support/cli.ts';
-import { freePorts, makeTempDir, root, startTestStack, type TestStack } from '../support/stack.ts';
+import { freePorts, makeTempDir, root, startTestStack, withoutLimits, type TestStack } from '../support/stack.ts';
 
 interface Hole {
   /** Edits the server as nginx reads it, with its snippets in it. */
@@ -216,6 +216,7 @@ suite('apigw doctor, from outside', { concurrency: 3 }, () => {
     writeFileSync(join(ssl, 'ended.crt'), ended.certificate);
     writeFileSync(join(ssl, 'ended.key'), ended.key);
     stack = await startTestStack({
+      editLimits: withoutLimits,
       edit: (conf) =>
         [withLocation(fixed)(conf), query, ...servers, ...clear].join('\n').replaceAll('ssl/ended', join(ssl, 'ended')),
     });

@@ -19,7 +19,7 @@ import {
 } from '../support/wrk.ts';
 import { acceptTokensOf, startProvider, type RealProvider } from '../support/provider.ts';
 import { setSettings } from '../support/settings.ts';
-import { freePorts, startTestStack, until, type TestStack } from '../support/stack.ts';
+import { freePorts, startTestStack, until, withoutLimits, type TestStack } from '../support/stack.ts';
 
 /** An address of its own for whoever attacks, as floodHttp2 has it: the honest client has this machine's. */
 const attacker = '198.51.100.1';
@@ -396,7 +396,7 @@ suite('abuse', () => {
 });
 
 test('a flood that no limit slows down: every good request is answered, and the log is bounded', async (t) => {
-  const stack = await startTestStack({ editLimits: (conf) => conf.replace('default 1;', 'default 0;') });
+  const stack = await startTestStack({ editLimits: withoutLimits });
   try {
     const made = await stack.manage('POST', stack.adminKey, '', { json: { name: 'valid' } });
     const credentials = [`apk ${made.json['token'] as string}`];

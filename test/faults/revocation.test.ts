@@ -10,7 +10,15 @@ import { makeClients } from '../support/many-clients.ts';
 import { statusOf } from '../support/prober.ts';
 import { acceptTokensOf, startProvider, type RealProvider } from '../support/provider.ts';
 import { setSettings } from '../support/settings.ts';
-import { form, freePorts, makeTempDir, startTestStack, until, type TestStack } from '../support/stack.ts';
+import {
+  form,
+  freePorts,
+  makeTempDir,
+  startTestStack,
+  until,
+  withoutLimits,
+  type TestStack,
+} from '../support/stack.ts';
 
 /** A credential in constant use over connections that stay open. */
 interface InUse {
@@ -116,6 +124,7 @@ for (const workers of form === 'workers' ? [2] : [1, 2]) {
       const [issuerPort] = await freePorts(2);
       provider = await startProvider(issuerPort, ['token-0', 'token-1', 'token-2']);
       stack = await startTestStack({
+        editLimits: withoutLimits,
         env: { OIDC_ALLOW_INSECURE_HTTP: 'true', APIGW_WORKERS: String(workers) },
         edit: (conf) => setSettings(conf, acceptTokensOf(provider, 'ES256')),
       });

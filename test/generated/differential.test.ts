@@ -12,7 +12,7 @@ import { acceptTokensOf, startProvider, type RealProvider } from '../support/pro
 import { createRawClient, type RawAnswer, type RawClient } from '../support/raw-http.ts';
 import { runs } from '../support/runs.ts';
 import { addLocations, locationWithPolicy, setSettings } from '../support/settings.ts';
-import { freePorts, startTestStack, until, type TestStack } from '../support/stack.ts';
+import { freePorts, startTestStack, until, withoutLimits, type TestStack } from '../support/stack.ts';
 
 type Line = readonly [name: string, value: string];
 
@@ -43,6 +43,7 @@ suite('the same verdict', () => {
     const [port] = await freePorts(2);
     provider = await startProvider(port, ['abc123', 'stranger']);
     stack = await startTestStack({
+      editLimits: withoutLimits,
       env: { OIDC_ALLOW_INSECURE_HTTP: 'true' },
       edit: (conf) =>
         addLocations(

@@ -362,7 +362,7 @@ for (const kind of databaseKinds) {
           }
         }),
         // to begin anew takes PostgreSQL some seconds
-        runs(kind === 'SQLite' ? 14 : 4),
+        runs(kind === 'SQLite' ? 14 : 8),
       );
       assert.ok(changes > (kind === 'SQLite' ? 50 : 10), `${changes} changes`);
       // the lives were varied enough to mean something

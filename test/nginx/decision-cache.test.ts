@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { openTestDatabase } from '../support/database.ts';
 import { acceptTokensOf, startProvider, type RealProvider } from '../support/provider.ts';
 import { setSettings } from '../support/settings.ts';
-import { form, freePorts, startTestStack, until, type TestStack } from '../support/stack.ts';
+import { form, freePorts, startTestStack, until, withoutLimits, type TestStack } from '../support/stack.ts';
 
 /** With plain HTTP, so that the load is one on nginx; and two with the same name that accept something else. */
 const servers = (port: number) =>
@@ -62,6 +62,7 @@ suite('decisions that nginx keeps', { skip: form === 'workers' }, () => {
     port = plainPort;
     provider = await startProvider(issuerPort, ['abc123']);
     stack = await startTestStack({
+      editLimits: withoutLimits,
       env: { OIDC_ALLOW_INSECURE_HTTP: 'true' },
       edit: (conf) =>
         setSettings(conf, acceptTokensOf(provider, 'ES256')).replace(

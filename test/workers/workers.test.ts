@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { startGateway, spawnGateway, stopGateway } from '../support/gateway.ts';
 import { readSamples, sumOf } from '../support/metrics.ts';
-import { makeTempDir, startTestStack, until, type TestStack } from '../support/stack.ts';
+import { makeTempDir, startTestStack, until, withoutLimits, type TestStack } from '../support/stack.ts';
 
 const two = { APIGW_WORKERS: '2' };
 
@@ -29,7 +29,7 @@ const isAlive = (pid: number) => existsSync(`/proc/${pid}`);
 suite('two workers behind nginx', () => {
   let stack: TestStack;
   before(async () => {
-    stack = await startTestStack({ env: two });
+    stack = await startTestStack({ env: two, editLimits: withoutLimits });
     await until('all are ready', () => stack.output().includes('"msg":"ready"'));
   });
   after(() => stack.stop());
