@@ -24,7 +24,6 @@ import { createDecisionServer } from './http/decision-server.ts';
 import { createFrontDoorCertificate } from './http/front-door-certificate.ts';
 import { createHttpServer, listen, type ClosableServer, type Listener } from './http/listener.ts';
 import type { FindDenial } from './http/decision-routes.ts';
-import { createManagementApp } from './http/management-app.ts';
 import { createDenialReporter } from './http/report-denial.ts';
 import type { Logger } from './log.ts';
 import { aggregate, createCounts, createGatewayMetrics, createMetrics, write } from './metrics.ts';
@@ -292,6 +291,24 @@ async function start(
       });
     },
   };
+  const listeners: Listener[] = [];
+  opened.push(async () => {
+    await Promise.all(listeners.map((listener) => listener.close()));
+  });
+  // before the listeners, which finish what is under way: nothing of that is kept
+  opened.push(() => {
+    decisionCache.close();
+    return Promise.resolve();
+  });
+  const open = async (address: ListenAddress, server: ClosableServer) => {
+    const listener = await listen(address, server, peers !== undefined);
+    listeners.push(listener);
+    return listener.address;
+  };
+  const decisionServer = createDecisionServer(tracing?.answers(answer) ?? answer, counts.server);
+  const decisionAddress = await open(config.decisionListen, decisionServer);
+  // half of the program, for which no decision waits
+  const { createManagementApp } = await import('./http/management-app.ts');
   const management = createManagementApp({
     authenticate,
     isBehindNginx: config.managementListen.kind === 'unix',
@@ -317,34 +334,13 @@ async function start(
   });
 
   const handleManagement = management.callback();
-  const listeners: Listener[] = [];
-  opened.push(async () => {
-    await Promise.all(listeners.map((listener) => listener.close()));
-  });
-  // before the listeners, which finish what is under way: nothing of that is kept
-  opened.push(() => {
-    decisionCache.close();
-    return Promise.resolve();
-  });
-  const open = async (address: ListenAddress, server: ClosableServer) => {
-    const listener = await listen(address, server, peers !== undefined);
-    listeners.push(listener);
-    return listener.address;
-  };
-  return {
-    clients,
-    store,
-    decisionAddress: await open(
-      config.decisionListen,
-      createDecisionServer(tracing?.answers(answer) ?? answer, counts.server),
-    ),
-    managementAddress: await open(
-      config.managementListen,
-      createHttpServer((request, response) => {
-        void handleManagement(request, response);
-      }),
-    ),
-  };
+  const managementAddress = await open(
+    config.managementListen,
+    createHttpServer((request, response) => {
+      void handleManagement(request, response);
+    }),
+  );
+  return { clients, store, decisionAddress, managementAddress };
 }
 
 /** Milliseconds within which every gateway knows of a change. */

@@ -4,7 +4,6 @@ import type { Command } from 'commander';
 import type { Denial } from '../auth/denials.ts';
 import { ConfigError, readConfig, type Config, type ListenAddress } from '../config.ts';
 import { localSettings } from '../local/settings.ts';
-import { openOperatorApi } from '../operator.ts';
 import { Problem } from '../problem.ts';
 import { createApi, type Api, type Target } from './api.ts';
 import { CliError, exitCodes } from './exit-codes.ts';
@@ -66,6 +65,8 @@ export async function withApi(
       `There is no database ${database}. Is DATABASE_URL that of the gateway? A new one begins with: apigw bootstrap`,
       exitCodes.unavailable,
     );
+  // most of what the gateway is made of, which no other way needs
+  const { openOperatorApi } = await import('../operator.ts');
   const local = await openOperatorApi(config, (requestId) => askGateway(config.managementListen, requestId));
   try {
     const name = 'the local database';

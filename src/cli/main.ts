@@ -26,6 +26,25 @@ async function demoApp(): Promise<void> {
   say(`the demonstration application listens on ${app.address}`);
 }
 
+/** Loaded when one of them is asked for: together they are most of the program, and of its start. */
+const commandModules: readonly { names: readonly string[]; load: () => Promise<(program: Command) => void> }[] = [
+  { names: ['clients'], load: async () => (await import('./commands/clients.ts')).addClients },
+  { names: ['keys'], load: async () => (await import('./commands/keys.ts')).addKeys },
+  { names: ['audit'], load: async () => (await import('./commands/audit.ts')).addAudit },
+  { names: ['explain'], load: async () => (await import('./commands/explain.ts')).addExplain },
+  {
+    names: ['export', 'apply', 'import'],
+    load: async () => (await import('./commands/declarations.ts')).addDeclarations,
+  },
+  {
+    names: ['bootstrap', 'bootstrap-key', 'migrate-store', 'backup', 'restore'],
+    load: async () => (await import('./commands/database.ts')).addDatabase,
+  },
+  { names: ['check-config'], load: async () => (await import('./commands/check-config.ts')).addCheckConfig },
+  { names: ['doctor'], load: async () => (await import('./commands/doctor.ts')).addDoctor },
+  { names: [], load: async () => (await import('./commands/completion.ts')).addCompletion },
+];
+
 async function createProgram(): Promise<Command> {
   const program = new Command('apigw')
     .description(
@@ -45,27 +64,12 @@ async function createProgram(): Promise<Command> {
     .exitOverride();
   program.command('health').description('whether the gateway here can decide, and why not').action(health);
   program.command('demo-app').description('the demonstration application, on port 8000').action(demoApp);
-  if (['health', 'demo-app'].includes(process.argv[2] ?? '')) return program;
-  const [clients, keys, audit, explain, declarations, database, checkConfig, doctor, completion] = await Promise.all([
-    import('./commands/clients.ts'),
-    import('./commands/keys.ts'),
-    import('./commands/audit.ts'),
-    import('./commands/explain.ts'),
-    import('./commands/declarations.ts'),
-    import('./commands/database.ts'),
-    import('./commands/check-config.ts'),
-    import('./commands/doctor.ts'),
-    import('./commands/completion.ts'),
-  ]);
-  clients.addClients(program);
-  keys.addKeys(program);
-  audit.addAudit(program);
-  explain.addExplain(program);
-  declarations.addDeclarations(program);
-  database.addDatabase(program);
-  checkConfig.addCheckConfig(program);
-  doctor.addDoctor(program);
-  completion.addCompletion(program);
+  // its options are parsed again, with what the command adds to them
+  const [asked = ''] = program.parseOptions(process.argv.slice(2)).operands;
+  if (program.commands.some((command) => command.name() === asked)) return program;
+  const wanted = commandModules.filter(({ names }) => names.includes(asked));
+  // all for help, for completion, and for a name that is none, since the nearest one is suggested
+  for (const { load } of wanted.length > 0 ? wanted : commandModules) (await load())(program);
   return program;
 }
 

@@ -1,6 +1,5 @@
 import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { allowInsecureRequests, customFetch, discovery } from 'openid-client';
 import type { KeyLookup, Keys } from '../auth/access-token.ts';
 import type { IssuerPolicy } from '../auth/policy.ts';
 import { fetchDocument, FetchError, type FetchDocument, type Transport } from './fetch-document.ts';
@@ -232,12 +231,14 @@ async function discover(
   fetch: (url: URL) => Promise<Response>,
 ): Promise<{ issuer: string; jwks_uri: string | undefined }> {
   const url = new URL(policy.discovery);
+  // where there are API keys alone, nothing of it is wanted
+  const client = await import('openid-client');
   let metadata;
   try {
-    const configuration = await discovery(url, 'apigw', undefined, undefined, {
-      [customFetch]: (target) => fetch(new URL(target)),
+    const configuration = await client.discovery(url, 'apigw', undefined, undefined, {
+      [client.customFetch]: (target) => fetch(new URL(target)),
       // eslint-disable-next-line @typescript-eslint/no-deprecated -- marked so to stand out; behind OIDC_ALLOW_INSECURE_HTTP
-      execute: policy.allowInsecureHttp ? [allowInsecureRequests] : [],
+      execute: policy.allowInsecureHttp ? [client.allowInsecureRequests] : [],
     });
     metadata = configuration.serverMetadata();
   } catch (error) {

@@ -119,7 +119,8 @@ export async function compare(
     base.push(await measure());
     const lines = statSync(client.accessLog).size;
     const attacking = attackWith(round, seconds + 1);
-    await until('the attack is under way', () => statSync(client.accessLog).size > lines);
+    // which may take a while: it makes way for everything else here
+    await until('the attack is under way', () => statSync(client.accessLog).size > lines, 60_000);
     attacked.push(await measure());
     attack.push(await attacking);
   }
