@@ -1,9 +1,14 @@
 import { join } from 'node:path';
+import { after } from 'node:test';
 import knex, { type Knex } from 'knex';
+
+// one that a failed test has left open would keep its process from ending
+const opened: Knex[] = [];
+after(() => Promise.all(opened.map((database) => database.destroy())));
 
 /** The stack's database file, opened as another process would. */
 export function openTestDatabase(stateDir: string, name = 'apigw.db'): Knex {
-  return knex({
+  const database = knex({
     client: 'sqlite3',
     connection: { filename: join(stateDir, name) },
     useNullAsDefault: true,
@@ -16,4 +21,6 @@ export function openTestDatabase(stateDir: string, name = 'apigw.db'): Knex {
       },
     },
   });
+  opened.push(database);
+  return database;
 }
