@@ -7,6 +7,7 @@ import { judge } from './goals.ts';
 import { describeMachine, readCommit, readVersions } from './machine.ts';
 import { measureCold } from './measures/cold.ts';
 import { measureMemory } from './measures/memory.ts';
+import { measureScale } from './measures/scale.ts';
 import { measureStart } from './measures/start.ts';
 import { OptionError, readOptions, type Options } from './options.ts';
 import { issuer } from './parts/issuer.ts';
@@ -22,7 +23,7 @@ import type { SetUp } from './set-ups/set-up.ts';
 const root = join(import.meta.dirname, '..');
 const setUps: readonly SetUp[] = [...baselines, ...ours, ...peers];
 /** What is measured once, not in rounds. */
-const measures = ['memory', 'start', 'cold'];
+const measures = ['memory', 'start', 'cold', 'scale'];
 /** The Debian package of each program without which nothing is measured. */
 const required = { wrk: 'wrk', h2load: 'nghttp2-client' };
 
@@ -76,6 +77,7 @@ async function measureAll(bench: Bench, command: string): Promise<Result> {
     memory: await once('memory', measureMemory),
     start: await once('start', measureStart),
     cold: await once('cold', measureCold),
+    scale: await once('scale', measureScale),
     key_set_fetches: (await issuer(bench)).keySetFetches(),
     duration_seconds: (Date.now() - startedAt) / 1_000,
   };

@@ -1,6 +1,15 @@
 import { gatewayCpuOf } from './compare.ts';
 import { judge, type Goal, type GoalOutcome } from './goals.ts';
-import type { CpuPerRequest, GatewayCounters, Measurement, Result, Row } from './result.ts';
+import type {
+  CpuPerRequest,
+  DatabaseScale,
+  GatewayCounters,
+  Latency,
+  Measurement,
+  Rate,
+  Result,
+  Row,
+} from './result.ts';
 import { medianOf, type Spread } from './statistics.ts';
 
 /** result.md. */
@@ -11,6 +20,7 @@ export function writeReport(result: Result): string {
     writeRows('At a steady 2,000 requests/s', result.rows, 'paced'),
     writeGoals(judge(result)),
     writeOnce(result),
+    writeScale(result),
     writeInside(result.rows),
     writeInvalid(result.rows),
     writeSkipped(result),
@@ -116,6 +126,44 @@ function writeOnce({ memory, start, cold, key_set_fetches: fetches }: Result): s
     ),
   ].filter((line) => line !== null);
   return lines.length === 0 ? '' : `## Measured once\n\n${lines.map((line) => `- ${line}`).join('\n')}`;
+}
+
+function writeScale({ scale }: Result): string {
+  if (scale === null) return '';
+  const line = (name: string, write: (of: DatabaseScale) => string) => [name, ...scale.map(write)];
+  const [{ clients, page_size } = { clients: 0, page_size: 0 }] = scale;
+  return `## ${count(clients)} API clients
+
+${table(
+  ['', ...scale.map(({ database }) => database)],
+  [
+    line('size of the database', (of) => megabytes(of.database_bytes)),
+    line('start to the first granted decision', (of) => `${of.start_ms.map(whole).join(', ')} ms`),
+    line('memory of the gateway after the start', (of) => megabytes(of.memory_bytes)),
+    line('with all the clients in memory that it keeps', (of) => megabytes(of.memory_full_bytes)),
+    line('a decision, client not in memory', (of) => latency(of.cold)),
+    line('a decision, client in memory', (of) => latency(of.warm)),
+    line('decisions/s, clients not in memory', (of) => rate(of.cold_rate)),
+    line('decisions/s, 10 clients in memory', (of) => rate(of.warm_rate)),
+    line(`a page of ${count(page_size)} of the list, all pages`, (of) => latency(of.page)),
+    line('a search by name', (of) => latency(of.by_name)),
+    line('create', (of) => latency(of.create)),
+    line('create, 8 at once', (of) => `${whole(of.create_per_second)}/s`),
+    line('delete', (of) => latency(of.remove)),
+  ],
+)}
+
+One gateway, asked without nginx: decisions over TCP, one after the other or, where it says "decisions/s", over 32 connections.
+In brackets the processor time of one decision.`;
+}
+
+function latency({ p50_ms, p99_ms }: Latency): string {
+  return `p50 ${p50_ms.toFixed(2)} ms, p99 ${p99_ms.toFixed(2)} ms`;
+}
+
+function rate({ per_second, gateway_cpu_us, database_cpu_us }: Rate): string {
+  const database = database_cpu_us === null ? '' : `, database ${whole(database_cpu_us)} us`;
+  return `${count(per_second)} (gateway ${whole(gateway_cpu_us)} us${database})`;
 }
 
 /** What our gateway says of itself. */

@@ -15,6 +15,7 @@ export interface Result {
   readonly memory: MemoryResult | null;
   readonly start: StartResult | null;
   readonly cold: ColdResult | null;
+  readonly scale: readonly DatabaseScale[] | null;
   readonly key_set_fetches: readonly KeySetFetches[];
 }
 
@@ -112,6 +113,45 @@ export interface ColdResult {
   readonly cold_p95_us: number;
   readonly warm_p50_us: number;
   readonly warm_p95_us: number;
+}
+
+/** What many API clients cost on one database. */
+export interface DatabaseScale {
+  readonly database: string;
+  readonly clients: number;
+  readonly database_bytes: number;
+  /** From the start of the process to its first granted decision. */
+  readonly start_ms: readonly number[];
+  /** Resident, of the gateway: after its start, and when it remembers as many clients as it may. */
+  readonly memory_bytes: number;
+  readonly memory_full_bytes: number;
+  /** Of decisions, one after the other. */
+  readonly cold: Latency;
+  readonly warm: Latency;
+  /** Of decisions over 32 connections. */
+  readonly cold_rate: Rate;
+  readonly warm_rate: Rate;
+  /** Of the list of all clients, one after the other. */
+  readonly pages: number;
+  readonly page_size: number;
+  readonly page: Latency;
+  readonly by_name: Latency;
+  /** One after the other, and by several at once. */
+  readonly create: Latency;
+  readonly create_per_second: number;
+  readonly remove: Latency;
+}
+
+export interface Latency {
+  readonly p50_ms: number;
+  readonly p99_ms: number;
+}
+
+export interface Rate {
+  readonly per_second: number;
+  /** Processor time of a decision; null where the database has no process. */
+  readonly gateway_cpu_us: number;
+  readonly database_cpu_us: number | null;
 }
 
 export interface KeySetFetches {

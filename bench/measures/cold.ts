@@ -9,18 +9,11 @@ import { quantile } from '../statistics.ts';
 
 const asked = 2_000;
 
-/** How long the first decision on a client takes, and how long the next; one after the other on one connection. */
+/** How long the first decision on a client takes, and how long the next. */
 export async function measureCold(bench: Bench): Promise<ColdResult> {
-  const gateway = await startLoneGateway(bench, 'cold', await database(bench, bench.options.manyClients));
-  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-  const clients = bench.options.manyClients;
-  // others first: the code of both processes is to be warm, the clients are not
-  const all = [...drawDistinct(clients, 2 * asked)];
-  await latencies(gateway, all.slice(asked), agent);
-  const ids = all.slice(0, asked);
-  const cold = await latencies(gateway, ids, agent);
-  const warm = await latencies(gateway, ids, agent);
-  agent.destroy();
+  const { manyClients: clients } = bench.options;
+  const gateway = await startLoneGateway(bench, 'cold', await database(bench, clients));
+  const { cold, warm } = await decisionTimes(gateway, clients);
   await gateway.stop();
   return {
     clients,
@@ -30,6 +23,23 @@ export async function measureCold(bench: Bench): Promise<ColdResult> {
     warm_p50_us: quantile(warm, 0.5) ?? 0,
     warm_p95_us: quantile(warm, 0.95) ?? 0,
   };
+}
+
+/** Microseconds in ascending order, of decisions asked one after the other on one connection. */
+export async function decisionTimes(
+  gateway: LoneGateway,
+  clients: number,
+): Promise<{ readonly cold: Float64Array; readonly warm: Float64Array }> {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  try {
+    // others first: the code of both processes is to be warm, the clients are not
+    const all = [...drawDistinct(clients, Math.min(2 * asked, clients))];
+    const ids = all.slice(0, all.length / 2);
+    await latencies(gateway, all.slice(ids.length), agent);
+    return { cold: await latencies(gateway, ids, agent), warm: await latencies(gateway, ids, agent) };
+  } finally {
+    agent.destroy();
+  }
 }
 
 function drawDistinct(clients: number, count: number): ReadonlySet<number> {

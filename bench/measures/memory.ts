@@ -7,7 +7,8 @@ import { memoryOfTrees } from '../proc.ts';
 import type { MemoryResult } from '../result.ts';
 
 const fewKeys = 10;
-const manyKeys = 100_000;
+/** As many as the gateway keeps in memory. */
+export const manyKeys = 100_000;
 
 /** Resident memory of the gateway's process: after many requests with few keys, and with many keys in its memory. */
 export async function measureMemory(bench: Bench): Promise<MemoryResult> {
@@ -33,12 +34,10 @@ export async function measureMemory(bench: Bench): Promise<MemoryResult> {
   };
 }
 
-function writeKeys(bench: Bench, name: string, count: number): string {
-  return writeCredentials(
-    bench,
-    `memory-${name}`,
-    Array.from({ length: count }, (_, index) => apiKeyOf(index + 1)),
-  );
+/** Of the clients from `first` on. */
+export function writeKeys(bench: Bench, name: string, count: number, first = 1): string {
+  const keys = Array.from({ length: count }, (_, index) => apiKeyOf(first + index));
+  return writeCredentials(bench, `memory-${name}`, keys);
 }
 
 /** @returns how many there were in the end: at least so many */
@@ -59,7 +58,7 @@ async function ask(bench: Bench, gateway: LoneGateway, credentials: string, seco
   throw new Error(`memory: ${report.non_2xx} of ${report.requests} decisions were not granted`);
 }
 
-function questionsTo({ port }: LoneGateway, credentials: string): Omit<WrkOptions, 'seconds'> {
+export function questionsTo({ port }: LoneGateway, credentials: string): Omit<WrkOptions, 'seconds'> {
   return {
     url: `http://127.0.0.1:${port}/decision`,
     connections: 32,

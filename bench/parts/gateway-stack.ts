@@ -37,7 +37,7 @@ async function start(bench: Bench, options: StackOptions): Promise<GatewayStack>
   const port = await freePort();
   const env = {
     ...(workers > 1 && { APIGW_WORKERS: String(workers) }),
-    DATABASE_URL: `sqlite:${await database(bench, clients)}`,
+    DATABASE_URL: await database(bench, clients),
     OIDC_ALLOW_INSECURE_HTTP: 'true',
     APIGW_STATE_DIR: join(bench.folder(name), 'state'),
     APIGW_CONFIG_DIR: layOutOperator(bench, name, {

@@ -8,27 +8,30 @@ import { freePort, pathOnly, startServer, type Server } from '../process.ts';
 /** The gateway's process by itself. Its decision listener is on a port, because wrk knows no Unix sockets. */
 export interface LoneGateway extends Server {
   readonly port: number;
+  /** The management listener. */
+  readonly managementSocket: string;
 }
 
 /** What nginx would send along. */
 export const policyHeaders = { 'X-Policy-Api-Keys-Enabled': 'on' };
 
 /** Resolves with its first granted decision. */
-export async function startLoneGateway(bench: Bench, name: string, databaseFile: string): Promise<LoneGateway> {
+export async function startLoneGateway(bench: Bench, name: string, databaseUrl: string): Promise<LoneGateway> {
   const folder = bench.folder(name);
   const port = await freePort();
+  const managementSocket = join(folder, 'management.sock');
   const server = await startServer(bench, {
     name,
     command: gatewayCommand(bench.root),
     env: {
       ...pathOnly(bench),
-      DATABASE_URL: `sqlite:${databaseFile}`,
+      DATABASE_URL: databaseUrl,
       APIGW_DECISION_LISTEN: `127.0.0.1:${port}`,
-      APIGW_MANAGEMENT_LISTEN: `unix:${join(folder, 'management.sock')}`,
+      APIGW_MANAGEMENT_LISTEN: `unix:${managementSocket}`,
     },
     isReady: async () => (await decide(port, 1, new Agent()).catch(() => 0)) === 204,
   });
-  return { ...server, port };
+  return { ...server, port, managementSocket };
 }
 
 /** The status of the decision on a client's key. */

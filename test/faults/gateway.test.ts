@@ -218,9 +218,9 @@ suite('a gateway that is restarted (SIGTERM) under 200 requests/s', () => {
         const { samples } = await underLoad(async (load) => {
           a.child.kill('SIGSTOP');
           const stoppedAt = performance.now();
-          await until('nginx has noticed', () => load.samples.some(({ status }) => status === 503));
+          await until('nginx has noticed', () => load.samples.some(({ status }) => status === 503), 30_000);
           const answered = load.samples.length;
-          await until('the other answers', () => load.samples.slice(answered).filter(isGranted).length > 400);
+          await until('the other answers', () => load.samples.slice(answered).filter(isGranted).length > 400, 30_000);
           t.diagnostic(`nginx asks it no more after ${ms(performance.now() - stoppedAt)} at most`);
         });
         const refused = samples.filter(({ status }) => status !== 200);

@@ -9,7 +9,7 @@ import { parseWrk } from '../../bench/load/wrk.ts';
 import { OptionError, readOptions } from '../../bench/options.ts';
 import { countersBetween, parseMetrics } from '../../bench/parts/metrics.ts';
 import { writeReport } from '../../bench/report.ts';
-import type { Measurement, Result, Row } from '../../bench/result.ts';
+import type { DatabaseScale, Measurement, Result, Row } from '../../bench/result.ts';
 import { quantile, spreadOf } from '../../bench/statistics.ts';
 
 function measurement(round: number, rate: number, more: Partial<Measurement> = {}): Measurement {
@@ -42,6 +42,24 @@ function row(name: string, measurements: readonly Measurement[], more: Partial<R
     p50_us: null,
     p99_us: null,
     ...more,
+  };
+}
+
+function scaleOf(database: string, database_cpu_us: number | null): DatabaseScale {
+  const some = { p50_ms: 1, p99_ms: 2 };
+  const rate = { per_second: 9_000, gateway_cpu_us: 50, database_cpu_us };
+  return {
+    ...{
+      database,
+      clients: 1_000_000,
+      database_bytes: 1e9,
+      start_ms: [700],
+      memory_bytes: 8e7,
+      memory_full_bytes: 15e7,
+    },
+    ...{ cold: some, warm: some, cold_rate: rate, warm_rate: rate },
+    ...{ pages: 1_000, page_size: 1_000, page: some, by_name: some },
+    ...{ create: some, create_per_second: 100, remove: some },
   };
 }
 
@@ -154,9 +172,18 @@ suite('the report of the benchmark', () => {
       duration_seconds: 1,
       rows: [row('key', [measurement(1, 75, { invalid: 'no answers' })], { ratio })],
       skipped: [{ name: 'key-cache', reason: 'not there' }],
+      scale: [scaleOf('SQLite', null), scaleOf('PostgreSQL 15', 40)],
     };
     const report = writeReport(result);
-    for (const wanted of ['**key**', '0.70 (0.60..0.80)', '- key-cache: not there', '- key, round 1: no answers'])
+    const scale =
+      '| decisions/s, clients not in memory | 9,000 (gateway 50 us) | 9,000 (gateway 50 us, database 40 us) |';
+    for (const wanted of [
+      '**key**',
+      '0.70 (0.60..0.80)',
+      '- key-cache: not there',
+      '- key, round 1: no answers',
+      scale,
+    ])
       assert.ok(report.includes(wanted), wanted);
   });
 });
