@@ -120,7 +120,7 @@ async function coldRateOf(bench: Bench, store: Store): Promise<{ readonly rate: 
     // its code is to be warm
     await rateOf(bench, store, gateway, [1, 10], 2);
     const share = Math.min(manyKeys, Math.floor(bench.options.manyClients / 2));
-    const { rate, report } = await rateOf(bench, store, gateway, [share + 1, 2 * share], 3);
+    const { rate, report } = await rateOf(bench, store, gateway, [share + 1, 2 * share], share === manyKeys ? 3 : 1);
     if (report.file_used > 1) throw new Error('scale: the clients were not cold any more');
     let used = report.file_used;
     while (used < 1.2) used = (await rateOf(bench, store, gateway, [share + 1, 2 * share], 10)).report.file_used;
