@@ -5,7 +5,13 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { root } from './setup.mjs';
 
-const folders = ['test/nginx', 'test/management', 'test/oidc', 'test/faults/gateway.test.ts'];
+const folders = [
+  'test/nginx',
+  'test/management',
+  'test/oidc',
+  'test/faults/gateway.test.ts',
+  'test/faults/revocation.test.ts',
+];
 for (const form of ['workers', 'decision-cache']) {
   process.stdout.write(`apigw: tests in the form "${form}"\n`);
   const { status } = spawnSync(process.execPath, [join(root, 'scripts/test.mjs'), ...folders], {

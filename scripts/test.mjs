@@ -15,13 +15,13 @@ const files = (wanted.length > 0 ? wanted : foldersOfTests())
 
 const { status } = spawnSync(
   process.execPath,
-  // most of the time a test waits for processes of its own, so one for each core is too few even of two
+  // a test waits for processes of its own much of the time, so one for each of two cores is too few
   [
     '--import',
     'tsx',
     '--test',
     '--test-concurrency',
-    '2',
+    '3',
     '--test-reporter',
     'spec',
     '--test-timeout',

@@ -8,7 +8,7 @@ import { startPostgres, type Postgres } from '../support/postgres.ts';
 import { startProxy, type Proxy } from '../support/proxy.ts';
 import { until } from '../support/stack.ts';
 
-const revocations = Number(process.env['REVOCATIONS'] ?? 30);
+const revocations = Number(process.env['REVOCATIONS'] ?? 12);
 
 function percentiles(values: readonly number[]): { p50: number; p99: number; max: number } {
   const sorted = [...values].sort((a, b) => a - b);

@@ -91,6 +91,9 @@ export function wrongKeys(count: number, from: number): string[] {
   });
 }
 
+/** For figures that are to be quoted: ROUNDS=3. */
+const usualRounds = Number(process.env['ROUNDS'] ?? 1);
+
 export interface Comparison {
   readonly base: Load;
   readonly attacked: Load;
@@ -109,7 +112,7 @@ export interface Compared extends Pick<LoadOptions, 'url' | 'credentials'> {
 export async function compare(
   client: Compared,
   attackWith: (round: number, seconds: number) => Promise<Load>,
-  { rounds = 3, seconds = 1 } = {},
+  { rounds = usualRounds, seconds = 1 } = {},
 ): Promise<Comparison> {
   const base: Load[] = [];
   const attacked: Load[] = [];
