@@ -8,6 +8,7 @@ import { readLocalSettings } from '../../src/local/settings.ts';
 import { startStack, type Stack } from '../../src/local/stack.ts';
 import { startApplication, type Application } from './application.ts';
 import { FrontDoor } from './front-door.ts';
+import './plain-assertions.ts';
 
 export const root = join(import.meta.dirname, '../..');
 
