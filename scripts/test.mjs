@@ -15,7 +15,7 @@ const files = (wanted.length > 0 ? wanted : foldersOfTests())
 
 const { status } = spawnSync(
   process.execPath,
-  // a test waits for processes of its own much of the time, so one for each of two cores is too few
+  // a test has processes of its own beside it, so more than one for each of two cores are too many
   [
     '--import',
     'tsx',
@@ -23,11 +23,11 @@ const { status } = spawnSync(
     './test/support/plain-assertions.ts',
     '--test',
     '--test-concurrency',
-    '3',
+    '2',
     '--test-reporter',
     'spec',
     '--test-timeout',
-    '300000',
+    '420000',
     ...files,
   ],
   { cwd: root, stdio: 'inherit' },

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
-import { runCli, type Ran, type RunOptions } from '../support/cli.ts';
+import { commandLineOf, done, runCli } from '../support/cli.ts';
 import { madeUpKey } from '../support/keys.ts';
 import { makeTempDir, root, startTestStack, until, type TestStack } from '../support/stack.ts';
 
@@ -12,37 +12,13 @@ type Json = Record<string, unknown>;
 suite('the command line', () => {
   let stack: TestStack;
   let dir: string;
-  let keyFile: string;
   before(async () => {
     stack = await startTestStack();
     dir = makeTempDir();
-    keyFile = join(dir, 'key');
-    writeFileSync(keyFile, `${stack.adminKey}\n`);
   });
   after(() => stack.stop());
 
-  /** On the database of the running stack, beside its gateway. */
-  const local = (args: string[], options: RunOptions = {}) =>
-    runCli(args, {
-      ...options,
-      env: {
-        DATABASE_URL: `sqlite:${join(stack.stateDir, 'apigw.db')}`,
-        APIGW_MANAGEMENT_LISTEN: `unix:${join(stack.stack.runDir, 'management.sock')}`,
-        ...options.env,
-      },
-    });
-  /** Over the management API, through nginx. */
-  const remote = (args: string[], options: RunOptions = {}) =>
-    runCli(['--server', stack.url, '--key-file', keyFile, '--insecure', ...args], options);
-  const both = [
-    ['on the local database', local],
-    ['over the management API', remote],
-  ] as const;
-  const done = async (run: Promise<Ran>): Promise<Ran> => {
-    const ran = await run;
-    assert.equal(ran.exitCode, 0, ran.stderr);
-    return ran;
-  };
+  const { local, remote, both } = commandLineOf(() => stack);
   const statusOf = async (key: string) => (await stack.ask('/', { key })).status;
 
   for (const [where, run] of both) {
@@ -121,61 +97,6 @@ suite('the command line', () => {
       assert.ok(events.length > 1);
       assert.ok(events.every(({ action }) => String(action).startsWith('api_client.')));
     });
-
-    test(`${where}: export, a changed file, the plan, and apply`, async () => {
-      await done(run(['clients', 'create', '--api-client-id', `${prefix}-declared`, '--scope', 'old']));
-      const file = join(dir, `${prefix}.yaml`);
-      const { stdout: exported } = await done(run(['export']));
-      const changed = exported.replace('      - old\n', '      - new\n');
-      writeFileSync(file, `${changed}  - api_client_id: ${prefix}-added\n`);
-      const plan = await done(run(['apply', '-f', file, '--dry-run']));
-      assert.match(
-        plan.stdout,
-        new RegExp(`^~ ${prefix}-declared \\(\\d+\\)\n +scopes: \\["old"\\] -> \\["new"\\]$`, 'm'),
-      );
-      assert.match(plan.stdout, new RegExp(`^\\+ ${prefix}-added$`, 'm'));
-      assert.match(plan.stdout, /^plan: 1 to create, 1 to update, 0 to delete, \d+ as they are$/m);
-      assert.equal((await run(['apply', '-f', file])).exitCode, 2, 'nobody can be asked');
-      assert.equal((await done(run(['export']))).stdout, exported, 'nothing was done');
-      const { stderr } = await done(run(['apply', '-f', file, '--yes']));
-      assert.match(stderr, /done: 1 created, 1 updated, 0 deleted/);
-      assert.match((await done(run(['apply', '-f', file, '--yes']))).stdout, /^plan: 0 to create, 0 to update/m);
-      writeFileSync(file, 'version: 1\nclients:\n  - api_client_id: x\n    api_client_id: y\n');
-      const broken = await run(['apply', '-f', file, '--yes']);
-      assert.deepEqual(
-        [broken.exitCode, /\.yaml, line 4: has a key twice/.test(broken.stderr)],
-        [2, true],
-        broken.stderr,
-      );
-    });
-
-    test(`${where}: imports from another gateway: the plan, then with --yes, with new keys in a file of one's own`, async () => {
-      const file = join(dir, `${prefix}-htpasswd`);
-      writeFileSync(file, `${prefix}-alice:$apr1$aaaaaaaa$bbbbbbbbbbbbbbbbbbbbbb\n${prefix}-bob:{SHA}x\n`);
-      const plan = await done(run(['import', '--from', 'htpasswd', file]));
-      assert.match(plan.stdout, new RegExp(`^\\+ ${prefix}-alice$`, 'm'));
-      assert.match(plan.stderr, /Nothing was done; with --yes it is/);
-      assert.equal((await run(['clients', 'show', `${prefix}-alice`])).exitCode, 3);
-      const keys = join(dir, `${prefix}-keys.csv`);
-      await done(run(['import', '--from', 'htpasswd', file, '--yes', '--keys-to', keys]));
-      assert.equal(statSync(keys).mode & 0o777, 0o600);
-      const [head, ...rows] = readFileSync(keys, 'utf8').trimEnd().split('\n');
-      assert.equal(head, 'api_client_id,id,key');
-      assert.equal(rows.length, 2);
-      const key = rows[0]?.split(',')[2] ?? '';
-      await until('a new key works', async () => (await statusOf(key)) === 200);
-      const twice = await run(['import', '--from', 'htpasswd', file, '--yes']);
-      assert.equal(twice.exitCode, 0, 'what is as the file says stays');
-      await done(run(['clients', 'update', `${prefix}-alice`, '--cidr', '192.0.2.0/24']));
-      const existing = await run(['import', '--from', 'htpasswd', file, '--yes']);
-      assert.deepEqual([existing.exitCode, /alice" exists already/.test(existing.stderr)], [5, true], existing.stderr);
-      const other = await run(['import', '--from', 'htpasswd', file, '--update', '--yes', '--keys-to', file]);
-      assert.deepEqual(
-        [other.exitCode, /no file of keys that an import has begun\. Nothing was done/.test(other.stderr)],
-        [2, true],
-        'a file of something else is not written into',
-      );
-    });
   }
 
   test(`lists are tables for people and JSON for programs, filtered as the API does it`, async () => {
@@ -215,71 +136,6 @@ suite('the command line', () => {
     assert.equal(bad.exitCode, 1);
     assert.match(bad.stdout, /^reason +unknown_key$/m);
     assert.doesNotMatch(good.stdout + bad.stdout, new RegExp(`${stack.adminKey.slice(-60)}|${wrong.slice(-60)}`));
-  });
-
-  test(`an import that broke off among the keys goes on where it was`, async () => {
-    const names = ['first', 'second', 'third', 'lost'].map((name) => `remote-${name}`);
-    const file = join(dir, `remote-broken-off`);
-    writeFileSync(file, names.map((name) => `${name}:{SHA}x\n`).join(''));
-    await done(remote(['import', '--from', 'htpasswd', file, '--yes']));
-    const keys = join(dir, `remote-broken-off.csv`);
-    const { stdout: first } = await done(remote(['keys', 'create', `remote-first`]));
-    await done(remote(['keys', 'create', `remote-lost`]));
-    writeFileSync(keys, `api_client_id,id,key\nremote-first,1,${first.trim()}\nremote-second,2,2.abc`);
-    const { stderr } = await done(remote(['import', '--from', 'htpasswd', file, '--yes', '--keys-to', keys]));
-    assert.match(stderr, /^2 keys are in /m);
-    assert.match(stderr, new RegExp(`^remote-lost has a key that is not in .*apigw clients rotate \\d+$`, 'm'));
-    const rows = readFileSync(keys, 'utf8').trimEnd().split('\n');
-    assert.deepEqual(
-      rows.flatMap((row) => (/,\d+\.[A-Za-z0-9]{64}$/.test(row) ? [row.split(',')[0]] : [])),
-      [`remote-first`, `remote-second`, `remote-third`],
-    );
-    await until('the last one works', async () => (await statusOf(rows.at(-1)?.split(',')[2] ?? '')) === 200);
-  });
-
-  test('keys of another gateway go on working when their digests are imported', async () => {
-    const secret = 'Zz9'.repeat(22).slice(0, 64);
-    const file = join(dir, 'old.csv');
-    writeFileSync(file, `id,name,api_client_id,is_admin,token\n900001,Old,old-client,false,900001.${secret}\n`);
-    await done(local(['import', '--from', 'openresty', file, '--yes']));
-    await until('the old key works', async () => (await statusOf(`900001.${secret}`)) === 200);
-    assert.equal(await statusOf(`900001.${secret.slice(1)}x`), 401);
-  });
-
-  test('more clients than one transaction takes are planned whole, and done as planned or not at all', async () => {
-    const file = join(dir, 'many.json');
-    // 2,000 clients of 9 KB
-    const tags = Array.from({ length: 32 }, (_, index) => `${index}`.padEnd(62, '大'));
-    const description = '大'.repeat(1_000);
-    const clients = Array.from({ length: 2_000 }, (_, index) => ({
-      api_client_id: `many-${index}`,
-      description,
-      tags,
-    }));
-    writeFileSync(file, JSON.stringify({ version: 1, clients }));
-    const pruned = await local(['apply', '-f', file, '--yes', '--prune']);
-    assert.deepEqual([pruned.exitCode, /one transaction takes/.test(pruned.stderr)], [2, true], pruned.stderr);
-    writeFileSync(file, JSON.stringify({ version: 1, clients: [...clients, { api_client_id: 'many-7' }] }));
-    const twice = await local(['apply', '-f', file, '--yes']);
-    assert.deepEqual([twice.exitCode, /"many-7" is there twice/.test(twice.stderr)], [2, true], twice.stderr);
-    writeFileSync(file, JSON.stringify({ version: 1, clients: [...clients, { api_client_id: ' ' }] }));
-    const wrong = await local(['apply', '-f', file, '--yes']);
-    assert.match(wrong.stderr, /^apigw: In part 2 of 2, .*api_client_id/);
-    assert.deepEqual((await done(local(['clients', 'list', '--output', 'json', '--tag', 'x']))).json, []);
-    assert.equal((await local(['clients', 'show', 'many-0'])).exitCode, 3, 'nothing was done');
-
-    writeFileSync(file, JSON.stringify({ version: 1, clients }));
-    const { stdout, stderr } = await done(local(['apply', '-f', file, '--yes']));
-    assert.match(stdout, /^plan: 2000 to create, 0 to update, 0 to delete, 0 as they are$/m);
-    assert.match(stderr, /done: 2000 created/);
-    const exported = await done(local(['export', '--output', 'json']));
-    const again = await done(local(['apply', '-f', '-', '--yes'], { input: exported.stdout }));
-    assert.match(again.stdout, /^plan: 0 to create, 0 to update, 0 to delete, 20\d\d as they are$/m);
-  });
-
-  test('a file without end is read to 64 MB', async () => {
-    const ran = await local(['apply', '-f', '/dev/zero', '--yes']);
-    assert.deepEqual([ran.exitCode, /has more than 64 MB/.test(ran.stderr)], [2, true], ran.stderr);
   });
 
   test('explains an access token by the settings of a default.conf, and a URL by asking for it', async () => {
