@@ -53,7 +53,7 @@ async function measureAll(bench: Bench, command: string): Promise<Result> {
   const startedAt = Date.now();
   // of what is measured, whatever is edited meanwhile
   const commit = readCommit({ root, env });
-  const isWanted = (name: string) => options.only?.includes(name) ?? true;
+  const isWanted = (name: string) => options.only?.includes(name) ?? !(options.isQuick && name === 'scale');
   const { rows, skipped } = await runRounds(bench, choose(options));
   const once = async <T>(name: string, run: (bench: Bench) => Promise<T>): Promise<T | null> => {
     if (!isWanted(name)) return null;
@@ -105,7 +105,8 @@ function writeResult(result: Result, results: string): string {
 function list(): void {
   for (const { name, about, isQuick } of setUps)
     process.stdout.write(`${name.padEnd(20)} ${about}${isQuick ? '' : ' (not with --quick)'}\n`);
-  for (const name of measures) process.stdout.write(`${name.padEnd(20)} measured once\n`);
+  for (const name of measures)
+    process.stdout.write(`${name.padEnd(20)} measured once${name === 'scale' ? ' (not with --quick)' : ''}\n`);
 }
 
 /** Ends what is under way at the first signal, and this process at the second; its children end with it. */
