@@ -28,10 +28,12 @@ import { createDenialReporter } from './http/report-denial.ts';
 import type { Logger } from './log.ts';
 import { aggregate, createCounts, createGatewayMetrics, createMetrics, write } from './metrics.ts';
 import { fetchDocument } from './oidc/fetch-document.ts';
+import { loadClient } from './oidc/issuer.ts';
 import { createIssuers } from './oidc/issuers.ts';
 import { followChanges } from './store/change-feed.ts';
 import type { Database } from './store/database.ts';
 import { createGatewayStore } from './store/gateways.ts';
+import { inBatches } from './store/in-batches.ts';
 import { expectUndamaged, keepCopyBeforeUpgrade, openStore } from './store/open-store.ts';
 import type { Tracing } from './tracing.ts';
 import { readVersion } from './version.ts';
@@ -96,14 +98,15 @@ async function start(
   });
   // keys without a checksum are looked for only when there is one: asked again with every change until then
   let hasImportedKeys = await store.hasImportedKeys();
-  const lookForImportedKeys = async () => {
+  const lookForImportedKeys = inBatches(async () => {
     hasImportedKeys ||= await store.hasImportedKeys().catch(() => false);
-  };
+    return () => hasImportedKeys;
+  });
   const onChange = (id: number) => {
     // what is decided from now on is decided on the new state; what nginx has kept from before goes with its voucher
     directory.forget(id);
     decisionCache.withdraw(id);
-    if (!hasImportedKeys) void lookForImportedKeys();
+    if (!hasImportedKeys) void lookForImportedKeys(id);
   };
   let confirmedAt = monotonicNow();
   // nobody is told before this gateway is known
@@ -232,7 +235,7 @@ async function start(
     onChange: async (id: number) => {
       if (peers) await forgetEverywhere(id);
       else onChange(id);
-      await lookForImportedKeys();
+      await lookForImportedKeys(id);
     },
   };
   const clients = createApiClients({ ...domain, flushUses: usage.flush });
@@ -307,8 +310,8 @@ async function start(
   };
   const decisionServer = createDecisionServer(tracing?.answers(answer) ?? answer, counts.server);
   const decisionAddress = await open(config.decisionListen, decisionServer);
-  // half of the program, for which no decision waits
-  const { createManagementApp } = await import('./http/management-app.ts');
+  // half of the program, for which no decision waits; a start fails when it cannot be loaded
+  const [{ createManagementApp }] = await Promise.all([import('./http/management-app.ts'), loadClient()]);
   const management = createManagementApp({
     authenticate,
     isBehindNginx: config.managementListen.kind === 'unix',

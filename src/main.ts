@@ -75,9 +75,9 @@ async function runWorker(
   stopOnFault: (error: unknown) => void,
 ) {
   const surroundings = { peers: connectPeers(), tracing };
-  const gateway = await (id === 1 ? start(config, log, surroundings) : startGateway(config, log, surroundings));
-  stopOnSignal(() => gateway.close(), log, stopOnFault, true);
-  const { decisionAddress, managementAddress } = gateway;
+  const starting = id === 1 ? start(config, log, surroundings) : startGateway(config, log, surroundings);
+  stopOnSignal(async () => (await starting).close(), log, stopOnFault, true);
+  const { decisionAddress, managementAddress } = await starting;
   sendToPrimary({ type: 'started', addresses: { decisionAddress, managementAddress } });
 }
 
@@ -117,8 +117,10 @@ async function run(): Promise<void> {
     await runWorker(config, worker.id, log, tracing, stopOnFault).catch(giveUp);
     return;
   }
-  const gateway = await (config.workers === 1 ? start(config, log, { tracing }) : startAll(config, log)).catch(giveUp);
-  stopOnSignal(() => gateway.close(), log, stopOnFault);
+  const starting = (config.workers === 1 ? start(config, log, { tracing }) : startAll(config, log)).catch(giveUp);
+  // from the first decision on, which is before the end of the start
+  stopOnSignal(async () => (await starting).close(), log, stopOnFault);
+  const gateway = await starting;
   log.info(
     {
       version: readVersion(),

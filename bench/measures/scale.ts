@@ -3,7 +3,7 @@ import { performance } from 'node:perf_hooks';
 import { statSync } from 'node:fs';
 import { Skip, type Bench } from '../bench.ts';
 import { apiKeyOf } from '../load/credentials.ts';
-import { runWrk, type WrkReport } from '../load/wrk.ts';
+import { runThrough, runWrk, type WrkReport } from '../load/wrk.ts';
 import { database, fileOf, postgresDatabase } from '../parts/database.ts';
 import { policyHeaders, startLoneGateway, type LoneGateway } from '../parts/lone-gateway.ts';
 import { postgres } from '../parts/postgres.ts';
@@ -70,12 +70,13 @@ async function measureStore(bench: Bench, store: Store): Promise<DatabaseScale> 
     });
     const remove = await timesOf(created, (id) => api('DELETE', `/${id}`));
     const startedAt = performance.now();
+    let made = 0;
     await Promise.all(
       Array.from({ length: changesAtOnce }, async () => {
-        for (let count = 0; count < changes / changesAtOnce; count++) await api('POST', '', {});
+        for (; made < changes; made++) await api('POST', '', {});
       }),
     );
-    const create_per_second = changes / ((performance.now() - startedAt) / 1_000);
+    const create_per_second = made / ((performance.now() - startedAt) / 1_000);
     return {
       ...{ database: store.name, clients, database_bytes, start_ms, memory_bytes },
       memory_full_bytes: coldRate.memory,
@@ -120,10 +121,10 @@ async function coldRateOf(bench: Bench, store: Store): Promise<{ readonly rate: 
     // its code is to be warm
     await rateOf(bench, store, gateway, [1, 10], 2);
     const share = Math.min(manyKeys, Math.floor(bench.options.manyClients / 2));
-    const { rate, report } = await rateOf(bench, store, gateway, [share + 1, 2 * share], share === manyKeys ? 3 : 1);
+    // for a second, in which no machine comes to the last of them
+    const { rate, report } = await rateOf(bench, store, gateway, [share + 1, 2 * share], 1);
     if (report.file_used > 1) throw new Error('scale: the clients were not cold any more');
-    let used = report.file_used;
-    while (used < 1.2) used = (await rateOf(bench, store, gateway, [share + 1, 2 * share], 10)).report.file_used;
+    await runThrough(bench, questionsTo(gateway, writeKeys(bench, 'scale-all', share, share + 1)));
     return { rate, memory: memoryOfTrees([gateway.pid]) };
   } finally {
     await gateway.stop();
@@ -149,9 +150,13 @@ function createApi({ managementSocket: socketPath }: LoneGateway): Api {
       const call = request({ socketPath, method, path: target, agent, headers }, (response) => {
         let text = '';
         response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+        response.on('error', reject);
         response.on('end', () => {
           const { statusCode = 0, headers: answered } = response;
-          if (statusCode >= 300) reject(new Error(`scale: ${method} ${target} is ${statusCode}: ${text}`));
+          if (statusCode >= 300) {
+            reject(new Error(`scale: ${method} ${target} is ${statusCode}: ${text}`));
+            return;
+          }
           const next = /<[^>]*\/api-clients(\?[^>]*)>; rel="next"/.exec(String(answered['link']))?.[1];
           resolve({ id: method === 'POST' ? (JSON.parse(text) as Answer).id : 0, next });
         });

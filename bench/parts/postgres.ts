@@ -76,11 +76,10 @@ async function start(bench: Bench): Promise<PostgresServer> {
 /** The folder of its programs, which Debian leaves out of the PATH. */
 function findPrograms(bench: Bench): string {
   const versions = '/usr/lib/postgresql';
-  const newest = existsSync(versions)
-    ? readdirSync(versions)
-        .sort((one, other) => Number(one) - Number(other))
-        .at(-1)
-    : undefined;
+  const newest = (existsSync(versions) ? readdirSync(versions) : [])
+    .filter((version) => existsSync(join(versions, version, 'bin/initdb')))
+    .sort((one, other) => Number(one) - Number(other))
+    .at(-1);
   if (newest !== undefined) return join(versions, newest, 'bin');
   if (isInstalled(bench, 'initdb')) return '';
   throw new Skip('PostgreSQL is not installed');
@@ -90,7 +89,13 @@ function findPrograms(bench: Bench): string {
 function ownUser(dir: string): readonly string[] {
   if (process.getuid?.() !== 0) return [];
   const user = 'postgres';
-  const idOf = (option: string) => Number(execFileSync('id', [option, user], { encoding: 'utf8' }));
+  const idOf = (option: string) => {
+    try {
+      return Number(execFileSync('id', [option, user], { encoding: 'utf8', stdio: 'pipe' }));
+    } catch {
+      throw new Skip(`root needs the user ${user} for PostgreSQL`);
+    }
+  };
   chownSync(dir, idOf('-u'), idOf('-g'));
   return ['setpriv', '--reuid', user, '--regid', user, '--clear-groups', '--'];
 }

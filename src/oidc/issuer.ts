@@ -1,5 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import type * as OpenIdClient from 'openid-client';
 import type { KeyLookup, Keys } from '../auth/access-token.ts';
 import type { IssuerPolicy } from '../auth/policy.ts';
 import { fetchDocument, FetchError, type FetchDocument, type Transport } from './fetch-document.ts';
@@ -226,13 +227,15 @@ function isCertificate(pem: string): boolean {
   }
 }
 
+/** Not with this module, because decisions on API keys do not wait for it. */
+export const loadClient = (): Promise<typeof OpenIdClient> => import('openid-client');
+
 async function discover(
   policy: IssuerPolicy,
   fetch: (url: URL) => Promise<Response>,
 ): Promise<{ issuer: string; jwks_uri: string | undefined }> {
   const url = new URL(policy.discovery);
-  // where there are API keys alone, nothing of it is wanted
-  const client = await import('openid-client');
+  const client = await loadClient();
   let metadata;
   try {
     const configuration = await client.discovery(url, 'apigw', undefined, undefined, {

@@ -41,14 +41,15 @@ export async function selectChangedClients(
   after: number,
   until: number,
 ): Promise<readonly number[] | undefined> {
-  const oldest = await database<{ revision: number }>('audit_events')
-    .whereNotNull('revision')
-    .min<{ revision: number | null }[]>({ revision: 'revision' });
-  if ((oldest[0]?.revision ?? Infinity) > after + 1) return undefined;
   const rows: { client_id: number }[] = await database('audit_events')
     .where('revision', '>', after)
     .andWhere('revision', '<=', until)
     .whereNotNull('client_id')
     .distinct('client_id');
+  // afterwards, so that what has left the audit trail meanwhile is noticed
+  const oldest = await database<{ revision: number }>('audit_events').min<{ revision: number | null }[]>({
+    revision: 'revision',
+  });
+  if ((oldest[0]?.revision ?? Infinity) > after + 1) return undefined;
   return rows.map(({ client_id }) => client_id);
 }

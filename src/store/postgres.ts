@@ -167,6 +167,11 @@ function openRevisions(
           where revision > $1 and revision <= $2 and client_id is not null`,
         values: [after, until],
       });
+      // afterwards, so that what has left the audit trail meanwhile is noticed
+      const [oldest] = await connection.query<{ revision: number | null }>({
+        text: 'select min(revision) as revision from audit_events',
+      });
+      if ((oldest?.revision ?? Infinity) > after + 1) return undefined;
       return rows.map(({ client_id }) => client_id);
     },
     isNotified: () => isNotified,

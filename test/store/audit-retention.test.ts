@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
+import { createApiClients } from '../../src/clients/api-clients.ts';
+import { openStore } from '../../src/store/open-store.ts';
 import { openTestDatabase } from '../support/database.ts';
 import { startGateway, stopGateway, type GatewayProcess } from '../support/gateway.ts';
 import { makeTempDir, until } from '../support/stack.ts';
+import { databaseKinds, newDatabase } from '../support/stores.ts';
 
 const day = 24 * 3_600_000;
 
@@ -48,3 +51,27 @@ suite('the audit trail', () => {
     assert.ok(refused.length >= 20 && refused.length <= 41, `${refused.length} events`);
   });
 });
+
+for (const kind of databaseKinds) {
+  test(`who has slept for longer than the audit trail is kept is told so, in ${kind}`, async () => {
+    const { database, store } = await openStore(await newDatabase(kind));
+    try {
+      const at = Date.now() - 40 * day;
+      const clients = createApiClients({
+        store,
+        now: () => at,
+        onChange: () => undefined,
+        flushUses: () => Promise.resolve(),
+      });
+      for (let count = 0; count < 3; count++) await clients.bootstrap(day);
+      const revisions = database.openRevisions();
+      const { revision } = await revisions.latest();
+      assert.ok((await revisions.changedClients(revision - 1, revision))?.length);
+      await store.pruneEvents(Date.now() - 30 * day, 1_000);
+      assert.equal(await revisions.changedClients(revision - 1, revision), undefined);
+      await revisions.close();
+    } finally {
+      await database.close();
+    }
+  });
+}

@@ -143,6 +143,7 @@ async function begin(
   attacking.then(end, end);
   await until('the attack is under way, or over', () => isSeen() || isOver, 60_000);
   if (isSeen()) return { attacking };
+  await attacking;
   assert.ok(seconds < 60, 'the attack does not begin');
   return begin({ accessLog }, attackFor, seconds * 2);
 }
