@@ -13,7 +13,7 @@ import type {
 } from '../../src/http/openapi/openapi.ts';
 import type { Answer, Ask } from '../support/front-door.ts';
 import { madeUpKey } from '../support/keys.ts';
-import { startTestStack, until, type TestStack } from '../support/stack.ts';
+import { form, startTestStack, until, type TestStack } from '../support/stack.ts';
 
 type Json = Record<string, unknown>;
 
@@ -307,7 +307,9 @@ function expectDocumented(call: Call, { status, mediaType, answer: example }: Ex
   assert.equal(answer.headers['content-type']?.split(';')[0], mediaType);
   const body = mediaType.endsWith('json') ? (answer.json as unknown) : answer.body;
   expectValid(pointerTo(call, status, mediaType), body);
-  if (example) assert.deepEqual(normalise(body), normalise(example.value));
+  // with two workers there are two gateways to be listed
+  if (example && !(form === 'workers' && call.path.endsWith('/gateways')))
+    assert.deepEqual(normalise(body), normalise(example.value));
 }
 
 function expectHeaders({ headers }: ResponseObject, answer: Answer, path: string): void {

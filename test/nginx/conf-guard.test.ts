@@ -8,7 +8,7 @@ import { readLocalSettings } from '../../src/local/settings.ts';
 import { runCli } from '../support/cli.ts';
 import { blocks, read, withBlocks } from '../support/pages.ts';
 import { addLocations } from '../support/settings.ts';
-import { makeTempDir, root, startTestStack } from '../support/stack.ts';
+import { form, makeTempDir, root, startTestStack } from '../support/stack.ts';
 import { spawnUp } from '../support/up.ts';
 
 const shipped = readFileSync(join(root, 'nginx/conf.d/default.conf'), 'utf8');
@@ -834,7 +834,8 @@ suite('a start and a reload', () => {
   test('go on with a warning that names the file, and the hole is the one that it says', async () => {
     const stack = await startTestStack({ edit: (text) => addLocations(text, open) });
     try {
-      assert.match(stack.output(), nobodyIsAsked);
+      // a form has lines of its own in the file
+      assert.match(stack.output(), form === undefined ? nobodyIsAsked : /"location \/open\/" goes to/);
       assert.match(stack.output(), /: WARNING: /);
       assert.equal((await stack.ask('/open/x')).status, 200);
       assert.equal((await stack.ask('/')).status, 401);
