@@ -7,7 +7,7 @@ import { root } from '../support/stack.ts';
 const current = fetchNginx();
 if (current !== undefined) {
   process.env['APIGW_NGINX'] = current;
-  const suites = ['configuration', 'flow', 'identity', 'streams', 'bad-requests', 'fail-closed'];
+  const suites = ['configuration', 'flow', 'identity', 'streams', 'bad-requests', 'fail-closed', '../oidc/provider'];
   for (const name of suites) {
     await import(`./${name}.test.ts`);
   }

@@ -60,7 +60,7 @@ suite('the command line', () => {
 
   test('backs up while the gateway writes, and restores what it backed up, and nothing that is none', async () => {
     const early = await create('early');
-    const writing = Promise.all(Array.from({ length: 30 }, (_, index) => create(`meanwhile ${index}`)));
+    const writing = Promise.all(Array.from({ length: 80 }, (_, index) => create(`meanwhile ${index}`)));
     const { status, stdout: copy } = apigw('backup');
     await writing;
     assert.equal(status, 0);
