@@ -11,7 +11,7 @@ export interface ClientDirectoryOptions {
   readonly store: Pick<ClientStore, 'find' | 'findByApiClientId'>;
   /** Milliseconds on a clock that only goes forward. */
   readonly monotonicNow: () => number;
-  /** Bytes, about, that the clients of each index may take, known and unknown ones together. */
+  /** Bytes, about, that the clients of each index may take; ids without a client may take an eighth of it in addition. */
   readonly capacity?: number;
   /** Longest time in milliseconds for which answers are given from memory while changes cannot be followed. */
   readonly maxStaleness?: number;
@@ -40,8 +40,13 @@ export interface ClientDirectory {
   readonly confirm: (at: number) => void;
 }
 
-/** Remembered too, so that a flood of wrong keys costs no query each. */
-const nobody = Symbol('no client');
+interface Texts {
+  readonly get: (id: number) => string | undefined;
+  readonly set: (id: number, text: string) => unknown;
+  readonly delete: (id: number) => unknown;
+}
+
+const nothing = (): void => undefined;
 
 export function createClientDirectory({
   store,
@@ -51,35 +56,72 @@ export function createClientDirectory({
   maxLookups = 1_000,
   counts = { hits: 0, misses: 0, queries: 0 },
 }: ClientDirectoryOptions): ClientDirectory {
-  let epoch = 0;
+  const changes = createChanges();
   let confirmedAt = monotonicNow();
   let underWay = 0;
 
-  /** Remembers what a query of the store answers, by the text that was asked for. */
-  function createIndex(query: (text: string) => Promise<ClientWithKeys | undefined>) {
-    const entries = new LRUCache<string, ClientRecord | typeof nobody>({ maxSize: capacity, sizeCalculation: sizeOf });
+  /**
+   * Remembers what a query of the store answers, by the text that was asked for.
+   *
+   * @param isOutdated whether the answer may be older than a change since then
+   * @param texts by the id of the client, of those that are remembered
+   */
+  function createIndex(
+    query: (text: string) => Promise<ClientWithKeys | undefined>,
+    isOutdated: (text: string, client: ClientRecord | undefined, since: number) => boolean,
+    texts: Texts,
+  ) {
+    const known = new LRUCache<string, ClientRecord>({
+      maxSize: capacity,
+      sizeCalculation: sizeOf,
+      dispose: ({ principal }) => {
+        texts.delete(principal.id);
+      },
+    });
+    // so that a flood of wrong keys costs no query each; apart from the others, so that it pushes none of them out
+    const unknown = new LRUCache<string, true>({
+      maxSize: capacity / 8,
+      sizeCalculation: (_, { length }) => 160 + length,
+    });
     const lookups = new Map<string, Promise<ClientRecord | undefined>>();
 
     async function lookUp(text: string): Promise<ClientRecord | undefined> {
       let client: ClientRecord | undefined;
-      let startedIn: number;
+      let since: number;
       do {
-        startedIn = epoch;
+        since = changes.now();
         counts.queries++;
         const stored = await query(text);
         client = stored && toRecord(stored);
-        // something was forgotten meanwhile: what was read may be older than a change that is already acknowledged
-      } while (startedIn !== epoch);
-      entries.set(text, client ?? nobody);
+      } while (isOutdated(text, client, since));
+      remember(text, client);
       return client;
+    }
+
+    function remember(text: string, client: ClientRecord | undefined): void {
+      if (client) {
+        // under another text it would be there still when this one is forgotten
+        forget(client.principal.id);
+        unknown.delete(text);
+        known.set(text, client);
+        if (known.has(text)) texts.set(client.principal.id, text);
+      } else {
+        known.delete(text);
+        unknown.set(text, true);
+      }
+    }
+
+    function forget(id: number): void {
+      const text = texts.get(id);
+      if (text !== undefined) known.delete(text);
     }
 
     const find: FindClient = (text) => {
       if (monotonicNow() - confirmedAt <= maxStaleness) {
-        const entry = entries.get(text);
-        if (entry) {
+        const client = known.get(text);
+        if (client || unknown.get(text)) {
           counts.hits++;
-          return entry === nobody ? undefined : entry;
+          return client;
         }
       }
       counts.misses++;
@@ -94,28 +136,48 @@ export function createClientDirectory({
       lookups.set(text, lookup);
       return lookup;
     };
-    return { entries, find };
+    return {
+      find,
+      forget,
+      forgetUnknown: (text?: string) => {
+        if (text === undefined) unknown.clear();
+        else unknown.delete(text);
+      },
+      forgetAll: () => {
+        known.clear();
+        unknown.clear();
+      },
+    };
   }
 
   // no store gives ids beyond 2^53, and a JavaScript number could not tell them apart
-  const byId = createIndex((id) =>
-    Number(id) > Number.MAX_SAFE_INTEGER ? Promise.resolve(undefined) : store.find(Number(id)),
+  const byId = createIndex(
+    (id) => (Number(id) > Number.MAX_SAFE_INTEGER ? Promise.resolve(undefined) : store.find(Number(id))),
+    (id, _, since) => changes.hasChanged(Number(id), since),
+    { get: String, set: nothing, delete: nothing },
   );
-  const byApiClientId = createIndex((apiClientId) => store.findByApiClientId(apiClientId));
+  const byApiClientId = createIndex(
+    (apiClientId) => store.findByApiClientId(apiClientId),
+    // nobody has it: any change may have given it to somebody
+    (_, client, since) => (client ? changes.hasChanged(client.principal.id, since) : changes.now() !== since),
+    new Map(),
+  );
 
   return {
     find: byId.find,
     findByApiClientId: byApiClientId.find,
     forget(id) {
-      epoch++;
-      byId.entries.delete(String(id));
-      // a change may have given this client another api_client_id, or one that was unknown until now
-      byApiClientId.entries.clear();
+      changes.note(id);
+      byId.forget(id);
+      byId.forgetUnknown(String(id));
+      byApiClientId.forget(id);
+      // the change may have given this client one of them
+      byApiClientId.forgetUnknown();
     },
     forgetAll() {
-      epoch++;
-      byId.entries.clear();
-      byApiClientId.entries.clear();
+      changes.noteAll();
+      byId.forgetAll();
+      byApiClientId.forgetAll();
     },
     confirm(at) {
       confirmedAt = at;
@@ -123,9 +185,29 @@ export function createClientDirectory({
   };
 }
 
-/** Bytes, about: what V8 takes for objects of this shape and for their place in the cache. */
-function sizeOf(client: ClientRecord | typeof nobody, text: string): number {
-  if (client === nobody) return 160 + text.length;
+/** Which clients have changed last, for lookups that began before. */
+function createChanges(capacity = 10_000) {
+  const changedAt = new Map<number, number>();
+  let now = 0;
+  /** When all may have changed. */
+  let allAt = 0;
+  const noteAll = (): void => {
+    allAt = ++now;
+    changedAt.clear();
+  };
+  return {
+    now: () => now,
+    noteAll,
+    note(id: number): void {
+      if (changedAt.size >= capacity) noteAll();
+      changedAt.set(id, ++now);
+    },
+    hasChanged: (id: number, since: number) => allAt > since || (changedAt.get(id) ?? 0) > since,
+  };
+}
+
+/** Bytes, about: what V8 takes for objects of this shape and for their places in the cache. */
+function sizeOf(client: ClientRecord, text: string): number {
   const { principal, keys, scopes, network, limits } = client;
   const { clientId, clientName } = principal;
   const rare = 64 * scopes.length + (network ? 2_000 : 0) + (limits ? 256 : 0);
@@ -158,9 +240,9 @@ function toRecord(client: ClientWithKeys): ClientRecord {
       isRevoked: key.revokedAt !== null,
       isUnusedBootstrap: key.isBootstrap && key.firstUsedAt === null,
       // of a replaced key only a use since then counts
-      notedIn: (key.lastUsedAt ?? 0) < (key.replacedAt ?? 0) ? 0 : periodOf(key.lastUsedAt ?? 0),
+      notedIn: (key.lastUsedAt ?? 0) < (key.replacedAt ?? 0) ? 0 : periodOf(key.lastUsedAt ?? 0, id),
     })),
-    notedIn: periodOf(lastUsedAt ?? 0),
+    notedIn: periodOf(lastUsedAt ?? 0, id),
   };
 }
 

@@ -28,8 +28,11 @@ export interface ClientStore {
   pruneEvents(before: number, limit: number): Promise<number>;
   /** Keeps the time of the first use, once. */
   markKeyUsed(keyId: number, at: number): Promise<void>;
-  /** Keeps times of last use, unless later ones are kept already. No change: nobody need forget anything. */
-  recordUses(uses: readonly Use[]): Promise<void>;
+  /**
+   * Keeps times of last use, unless later ones are kept already. No change: nobody need forget anything, and no change
+   * waits for it. Resolves to those that are to be given again, because somebody else was writing to their rows.
+   */
+  recordUses(uses: readonly Use[]): Promise<readonly Use[]>;
 }
 
 export interface Use {

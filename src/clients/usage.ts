@@ -21,7 +21,9 @@ export interface UsageOptions {
 
 /** Milliseconds to which a time is kept: every further use in one such span is none to be written. */
 const period = 10 * 60_000;
-/** A write holds the database's one lock, so it is short. */
+/** Its multiples are spread over the period evenly, however many there are. */
+const goldenSection = Math.round(period * 0.618_034);
+/** A write holds the lock of SQLite's one writer, so it is short. */
 const usesPerWrite = 500;
 
 export function createUsage({ store, onFault, interval = 5_000, capacity = 10_000 }: UsageOptions): Usage {
@@ -36,16 +38,20 @@ export function createUsage({ store, onFault, interval = 5_000, capacity = 10_00
     while (uses.length > 0) {
       const some = uses.splice(0, usesPerWrite);
       try {
-        await store.recordUses(some);
+        noteAgain(await store.recordUses(some));
       } catch (error) {
-        for (const use of [...some, ...uses]) {
-          const name = nameOf(use);
-          // one that was noted meanwhile is later
-          if (noted.size < capacity && !noted.has(name)) noted.set(name, use);
-        }
+        noteAgain([...some, ...uses]);
         onFault(error);
         return;
       }
+    }
+  }
+
+  function noteAgain(uses: readonly Use[]): void {
+    for (const use of uses) {
+      const name = nameOf(use);
+      // one that was noted meanwhile is later
+      if (noted.size < capacity && !noted.has(name)) noted.set(name, use);
     }
   }
 
@@ -66,12 +72,13 @@ export function createUsage({ store, onFault, interval = 5_000, capacity = 10_00
     },
     note(at, client, key) {
       const mark = key ?? client;
-      const now = periodOf(at);
+      const { id } = client.principal;
+      const now = periodOf(at, id);
       if (mark.notedIn === now || noted.size >= capacity) return;
       mark.notedIn = now;
       // exactly for a key that has been replaced: whether it was before or after is what matters
       const isReplaced = key !== undefined && key.replacedAt !== null;
-      const use: Use = { clientId: client.principal.id, keyId: key?.id, at: isReplaced ? at : now * period };
+      const use: Use = { clientId: id, keyId: key?.id, at: isReplaced ? at : now * period - shiftOf(id) };
       noted.set(nameOf(use), use);
     },
     async close() {
@@ -83,9 +90,14 @@ export function createUsage({ store, onFault, interval = 5_000, capacity = 10_00
   };
 }
 
-/** For `UseMark`. */
-export function periodOf(at: number): number {
-  return Math.floor(at / period);
+/** For `UseMark`: a number that goes up once in every period, for each client at another time. */
+export function periodOf(at: number, clientId: number): number {
+  return Math.floor((at + shiftOf(clientId)) / period);
+}
+
+/** Milliseconds, the same in every process. Were it one for all, everything in use would be written at one moment. */
+function shiftOf(clientId: number): number {
+  return ((clientId % period) * goldenSection) % period;
 }
 
 /** A number, because there are many: the id of the key, or that of the client below zero. */

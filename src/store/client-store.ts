@@ -123,17 +123,18 @@ export function createClientStore(
       }),
 
     recordUses: (uses) =>
-      ask('change', () =>
-        dialect.inTurn(write, async (transaction) => {
-          for (const [table, idOf] of usedTables) {
-            const ats = uses.flatMap((use) => {
-              const id = idOf(use);
-              return id === undefined ? [] : [[id, use.at] as const];
-            });
-            await dialect.recordUses(transaction, table, ats);
-          }
-        }),
-      ),
+      ask('change', async () => {
+        const late: Use[] = [];
+        for (const [table, idOf] of usedTables) {
+          const ats = uses.flatMap((use) => {
+            const id = idOf(use);
+            return id === undefined ? [] : [[id, use.at] as const];
+          });
+          const busy = new Set(await dialect.recordUses(write, table, ats));
+          late.push(...uses.filter((use) => busy.has(idOf(use) ?? 0)));
+        }
+        return late;
+      }),
   };
 }
 

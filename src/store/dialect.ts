@@ -25,12 +25,15 @@ export interface Dialect {
   readonly lastClientId: (transaction: Knex) => Promise<number>;
   /** The id that an insertion must name; undefined where the database gives the next one by itself. */
   readonly claimClientId: (transaction: Knex, wanted: number | undefined) => Promise<number | undefined>;
-  /** Keeps times of last use of a table's rows, unless later ones are kept already. */
+  /**
+   * Keeps times of last use of a table's rows, unless later ones are kept already. Waits for nobody who has locked one of
+   * them: resolves to the ids of those.
+   */
   readonly recordUses: (
-    transaction: Knex,
+    database: Knex,
     table: string,
     uses: readonly (readonly [id: number, at: number])[],
-  ) => Promise<void>;
+  ) => Promise<readonly number[]>;
   /** Whether a statement failed because another client has this `api_client_id`. */
   readonly isDuplicateApiClientId: (error: unknown) => boolean;
   /** Whether a transaction whose commit has failed with this may have been kept nevertheless. */

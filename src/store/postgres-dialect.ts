@@ -55,13 +55,18 @@ export function createPostgresDialect(canNotify: boolean): Dialect {
       return row?.id;
     },
 
-    async recordUses(transaction, table, uses) {
-      await transaction.raw(
-        `update ${table} set last_used_at = used.at
-          from (select id, max(at) as at from unnest(?::bigint[], ?::bigint[]) as use (id, at) group by id) as used
-          where ${table}.id = used.id and ${table}.last_used_at < used.at`,
+    // never a wait for a row, so never a deadlock, with whatever else is written and in whatever order
+    async recordUses(database, table, uses) {
+      const { rows } = await database.raw<Rows<{ id: number }>>(
+        `with used as (select id, max(at) as at from unnest(?::bigint[], ?::bigint[]) as use (id, at) group by id),
+          due as (select id, used.at from ${table} join used using (id) where last_used_at < used.at),
+          free as (select id from ${table} where id in (select id from due) for no key update skip locked),
+          kept as (update ${table} set last_used_at = due.at from due join free using (id)
+            where ${table}.id = due.id and last_used_at < due.at)
+          select id from due where id not in (select id from free)`,
         [uses.map(([id]) => id), uses.map(([, at]) => at)],
       );
+      return rows.map(({ id }) => id);
     },
 
     isDuplicateApiClientId: (error) =>

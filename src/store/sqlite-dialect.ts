@@ -29,14 +29,15 @@ export const sqliteDialect: Dialect = {
 
   claimClientId: (_, wanted) => Promise.resolve(wanted),
 
-  async recordUses(transaction, table, uses) {
+  async recordUses(database, table, uses) {
     // one statement for many rows: [id, milliseconds] in JSON
-    await transaction.raw(
+    await database.raw(
       `update ${table} set last_used_at = used.at
         from (select value ->> 0 as id, max(value ->> 1) as at from json_each(?) group by 1) as used
         where ${table}.id = used.id and ${table}.last_used_at < used.at`,
       [JSON.stringify(uses)],
     );
+    return [];
   },
 
   isDuplicateApiClientId: (error) =>

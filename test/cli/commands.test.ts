@@ -264,7 +264,7 @@ suite('the command line', () => {
       const script = join(dir, `completion.${shell}`);
       writeFileSync(script, stdout);
       try {
-        execFileSync(shell, ['-c', 'exit']);
+        execFileSync('sh', ['-c', 'command -v "$0"', shell]);
       } catch {
         context.skip(`there is no ${shell} here`);
         return;
@@ -283,6 +283,7 @@ suite('the command line', () => {
       }
       const complete = (words: string[]) =>
         execFileSync('bash', [
+          '--norc',
           '-c',
           `source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(( $# - 1 )); _apigw; printf '%s\\n' "\${COMPREPLY[@]}"`,
           ...[script, 'apigw', ...words],

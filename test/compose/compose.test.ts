@@ -257,7 +257,7 @@ suite('docker compose', () => {
         await until('it is down', async () => (await answers(project, '/', kept)) === 503);
       // there is no terminal here
       const typed = command.replace(/exec (?!-T)/, 'exec -T ').replaceAll('docker compose', current.join(' '));
-      const { code, stdout, stderr } = await run('bash', ['-c', `cd ${dir} && ${typed}`], {
+      const { code, stdout, stderr } = await run('bash', ['--norc', '-c', `cd ${dir} && ${typed}`], {
         COMPOSE_PROJECT_NAME: project.name,
         COMPOSE_FILE: project.file,
         APIGW_HTTPS_PORT: String(project.httpsPort),

@@ -108,7 +108,7 @@ suite('the documents', () => {
       `npm() { APIGW_STATE_DIR=${stateDir} command npm --prefix ${root} "$@"; }`,
     ];
     let variables = `${commands.join('; ')}; KEY='${newest}'`;
-    const bash = (script: string) => run('bash', ['-c', script], { cwd: clone });
+    const bash = (script: string) => run('bash', ['--norc', '-c', script], { cwd: clone });
     for (const { command, output } of transcript(page)) {
       const typed = command
         .replaceAll('https://localhost:8443', up.url)

@@ -130,6 +130,7 @@ suite('the reference page', () => {
         const command = await page.locator(`#${id} .example pre`).first().textContent();
         const typed = String(command).replace('https://gateway.example.com', stack.url);
         const { stdout } = await run('bash', [
+          '--norc',
           '-c',
           `KEY='${stack.adminKey}'; ${typed.replace('curl ', "curl -ks -o /dev/null -w '%{http_code}' ")}`,
         ]);

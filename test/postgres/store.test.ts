@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, suite, test } from 'node:test';
 import { createApiClients, nothingParticular } from '../../src/clients/api-clients.ts';
-import { StoreUnavailable } from '../../src/clients/client-store.ts';
+import { StoreUnavailable, type ClientWithKeys } from '../../src/clients/client-store.ts';
 import { parsePostgresUrl } from '../../src/database-address.ts';
 import { followChanges } from '../../src/store/change-feed.ts';
 import { openStore } from '../../src/store/open-store.ts';
@@ -177,6 +177,33 @@ suite('a store on PostgreSQL', () => {
       for (const id of ids) assert.equal((await stores[1].store.find(id))?.lastUsedAt, 5_000);
     } finally {
       await Promise.all(stores.map(({ database }) => database.close()));
+    }
+  });
+
+  test('keeps times of last use without a wait for a change, and says which are to come again', async () => {
+    const { database, store } = await open();
+    const clients = rulesOf(store);
+    try {
+      const ids: number[] = [];
+      for (let count = 0; count < 2; count++) ids.push((await clients.create(nothingParticular, actor)).client.id);
+      const [held = 0, free = 0] = ids;
+      const uses = ids.map((clientId) => ({ clientId, keyId: clientId, at: 5_000 }));
+      // a change: it has the lock of all changes, and those of the rows that it has written to
+      await store.change(async (transaction) => {
+        const client = (await store.find(held)) as ClientWithKeys;
+        await transaction.updateClient({ ...client, name: 'changed' });
+        await transaction.recordEvent({ at: 0, actor, action: 'client.update', clientId: held, outcome: 'done' });
+        assert.deepEqual(await store.recordUses(uses), [uses[0]]);
+        assert.equal((await store.find(free))?.lastUsedAt, 5_000);
+      });
+      assert.deepEqual(await store.recordUses(uses), []);
+      const { name, lastUsedAt, keys } = (await store.find(held)) as ClientWithKeys;
+      assert.deepEqual([name, lastUsedAt, keys[0]?.lastUsedAt], ['changed', 5_000, 5_000]);
+      // never back
+      assert.deepEqual(await store.recordUses([{ clientId: held, keyId: held, at: 4_000 }]), []);
+      assert.equal((await store.find(held))?.lastUsedAt, 5_000);
+    } finally {
+      await database.close();
     }
   });
 

@@ -106,6 +106,61 @@ suite('what is remembered of API clients', () => {
     assert.equal(await directory.findByApiClientId('renamed'), undefined);
   });
 
+  test('stays, and is not asked for again, when another client changes', async () => {
+    const { directory, clients, queries, hold, letGo } = follow();
+    for (const id of [1, 2]) clients.set(id, client(id));
+    await directory.find('1');
+    await directory.findByApiClientId('client-1');
+    directory.forget(2);
+    await directory.find('1');
+    await directory.findByApiClientId('client-1');
+    assert.equal(queries(), 2);
+    hold();
+    const found = [directory.find('2'), directory.findByApiClientId('client-2')];
+    directory.forget(1);
+    letGo();
+    for (const lookup of found) assert.equal((await lookup)?.principal.id, 2);
+    assert.equal(queries(), 4);
+  });
+
+  test('is not what was read before a change that gave an api_client_id away, or to somebody', async () => {
+    for (const change of ['forget', 'forgetAll'] as const) {
+      const { directory, clients, hold, letGo } = follow();
+      clients.set(1, client(1));
+      hold();
+      const [given, taken] = [directory.findByApiClientId('client-2'), directory.findByApiClientId('client-1')];
+      clients.set(1, { ...client(1), apiClientId: 'client-2' });
+      directory[change](1);
+      letGo();
+      assert.equal((await given)?.principal.id, 1);
+      assert.equal(await taken, undefined);
+      assert.equal(await directory.findByApiClientId('client-1'), undefined);
+    }
+  });
+
+  test('is not what was read before more changes than are counted one by one', async () => {
+    const { directory, clients, hold, letGo } = follow();
+    clients.set(1, client(1));
+    hold();
+    const found = [directory.find('1'), directory.findByApiClientId('client-1')];
+    clients.delete(1);
+    for (let id = 1; id <= 25_000; id++) directory.forget(id);
+    letGo();
+    for (const lookup of found) assert.equal(await lookup, undefined);
+  });
+
+  test('is forgotten under the api_client_id that it had before, when both were seen while nothing was followed', async () => {
+    const { directory, clients, pass } = follow();
+    clients.set(1, client(1));
+    await directory.findByApiClientId('client-1');
+    pass(5_001);
+    clients.set(1, { ...client(1), apiClientId: 'renamed' });
+    assert.equal((await directory.findByApiClientId('renamed'))?.principal.id, 1);
+    directory.forget(1);
+    directory.confirm(5_001);
+    assert.equal(await directory.findByApiClientId('client-1'), undefined);
+  });
+
   test('counts for five seconds at most while changes cannot be followed', async () => {
     const { directory, clients, queries, pass } = follow();
     clients.set(1, client(1));
@@ -126,6 +181,17 @@ suite('what is remembered of API clients', () => {
     for (let id = 1; id <= 100; id++) await directory.find(String(id));
     await directory.find('1');
     assert.equal(queries(), 101);
+  });
+
+  test('is not pushed out by ids that do not exist, however many are asked for', async () => {
+    const { directory, clients, queries } = follow({ capacity: 10_000 });
+    clients.set(1, client(1));
+    await directory.find('1');
+    for (let id = 2; id <= 1_000; id++) await directory.find(String(id));
+    const before = queries();
+    assert.equal((directory.find('1') as { principal: { id: number } }).principal.id, 1);
+    await directory.find('2');
+    assert.equal(queries(), before + 1, 'those that do not exist take no more than their share either');
   });
 
   test('is "cannot tell" for more lookups at once than the database can be asked', async () => {

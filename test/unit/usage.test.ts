@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { suite, test } from 'node:test';
+import type { ClientRecord } from '../../src/auth/authenticator.ts';
+import type { Use } from '../../src/clients/client-store.ts';
+import { createUsage, periodOf } from '../../src/clients/usage.ts';
+
+const minute = 60_000;
+
+function clientOf(id: number): ClientRecord {
+  return {
+    principal: { id, clientId: 'x', clientName: 'x', isAdmin: false, method: 'api_key' } as ClientRecord['principal'],
+    isEnabled: true,
+    expiresAt: null,
+    scopes: [],
+    network: undefined,
+    limits: undefined,
+    keys: [],
+    notedIn: 0,
+  };
+}
+
+suite('times of last use', () => {
+  test('are written once in ten minutes for each client, and for each at another time', async () => {
+    const writes: (readonly Use[])[] = [];
+    const usage = createUsage({
+      store: {
+        recordUses: (uses) => {
+          writes.push(uses);
+          return Promise.resolve([]);
+        },
+      },
+      onFault: (error) => assert.fail(String(error)),
+    });
+    const clients = Array.from({ length: 1_200 }, (_, index) => clientOf(index + 1));
+    const start = Date.UTC(2026, 0, 1);
+    for (const client of clients) client.notedIn = periodOf(start, client.principal.id);
+    // all are in use all the time: ten minutes, in steps of five seconds
+    for (let at = start + 5_000; at <= start + 10 * minute; at += 5_000) {
+      for (const client of clients) usage.note(at, client, undefined);
+      await usage.flush();
+    }
+    await usage.close();
+    const uses = writes.flat();
+    assert.equal(uses.length, clients.length);
+    assert.equal(new Set(uses.map(({ clientId }) => clientId)).size, clients.length);
+    for (const { at } of uses) assert.ok(at > start - 10 * minute && at <= start + 10 * minute, `${at}`);
+    // ten at a time would be perfectly even
+    const most = Math.max(...writes.map(({ length }) => length));
+    assert.ok(most <= 20, `${most} in one write`);
+  });
+
+  test('come again when their rows were being written to, or the database did not answer', async () => {
+    const given: number[][] = [];
+    const faults: unknown[] = [];
+    const usage = createUsage({
+      store: {
+        recordUses(uses) {
+          given.push(uses.map(({ clientId }) => clientId));
+          if (given.length === 1) return Promise.resolve(uses.slice(0, 1));
+          if (given.length === 2) return Promise.reject(new Error('no answer'));
+          return Promise.resolve([]);
+        },
+      },
+      onFault: (error) => faults.push(error),
+    });
+    for (const id of [1, 2]) usage.note(Date.UTC(2026, 0, 1), clientOf(id), undefined);
+    for (let count = 0; count < 4; count++) await usage.flush();
+    await usage.close();
+    assert.deepEqual(given, [[1, 2], [1], [1]]);
+    assert.equal(faults.length, 1);
+  });
+});
