@@ -46,6 +46,7 @@ public_https_port=${APIGW_PUBLIC_HTTPS_PORT:-$https_port}
 host=${APIGW_HOSTNAME:-$(hostname)}
 resolver=${APIGW_RESOLVER:-}
 nginx=${APIGW_NGINX:-nginx}
+uid=$(id -u)
 
 say() { printf 'proxy: %s\n' "$*"; }
 die() {
@@ -131,12 +132,17 @@ check_port() {
 
 # copy_files FROM TO PATTERN
 copy_files() {
-  for file in "$1"/$3; do
+  from=$1
+  to=$2
+  pattern=$3
+  set --
+  for file in "$from"/$pattern; do
     [ -e "$file" ] || [ -h "$file" ] || continue
     [ -f "$file" ] || die "$file is not a file, or a link that leads nowhere"
     [ -r "$file" ] || die "$file cannot be read by $(id -un)"
-    cp "$file" "$2/$(basename "$file")"
+    set -- "$@" "$file"
   done
+  [ $# = 0 ] || cp "$@" "$to"
 }
 
 lay_out() {
@@ -159,30 +165,30 @@ lay_out_operator() {
     { [ -r "$directory" ] && [ -x "$directory" ]; } || die "$directory cannot be read by $(id -un)"
   done
   for entry in "$operator"/*; do
-    case $(basename "$entry") in
+    case ${entry##*/} in
       conf.d | ssl | *.conf | *.crt | *.key) die "$entry is not used; it belongs into $operator/nginx" ;;
     esac
   done
   for entry in "$operator"/nginx/*; do
-    case $(basename "$entry") in
+    case ${entry##*/} in
       conf.d | ssl | '*') ;;
       *) die "$entry is not used; yours can be nginx/conf.d/*.conf and nginx/ssl/*" ;;
     esac
   done
   for entry in "$operator"/nginx/conf.d/*; do
-    case $(basename "$entry") in
+    case ${entry##*/} in
       *.conf | '*') ;;
       *) say "$entry is not used; nginx reads *.conf there" ;;
     esac
   done
   used=
   for folder in conf.d ssl; do
-    pattern='*.conf'
-    [ "$folder" = conf.d ] || pattern='*'
-    copy_files "$operator/nginx/$folder" "$next/$folder" "$pattern"
-    for file in "$operator/nginx/$folder"/$pattern; do
+    names='*.conf'
+    [ "$folder" = conf.d ] || names='*'
+    copy_files "$operator/nginx/$folder" "$next/$folder" "$names"
+    for file in "$operator/nginx/$folder"/$names; do
       [ -e "$file" ] || continue
-      cmp -s "$file" "$shipped/$folder/$(basename "$file")" || used="$used $folder/$(basename "$file")"
+      cmp -s "$file" "$shipped/$folder/${file##*/}" || used="$used $folder/${file##*/}"
     done
   done
   if [ -n "$used" ]; then
@@ -197,14 +203,14 @@ provide_certificate() {
   crt=$next/ssl/nginx.crt
   key=$next/ssl/nginx.key
   source=$operator/nginx/ssl
+  is_made=
   if [ -e "$crt" ] || [ -e "$key" ]; then
     [ -e "$crt" ] || die "$operator/nginx/ssl has nginx.key but no nginx.crt; both are needed"
     [ -e "$key" ] || die "$operator/nginx/ssl has nginx.crt but no nginx.key; both are needed"
   else
     if ! [ -s "$tls/nginx.crt" ] || ! [ -s "$tls/nginx.key" ]; then
       make_certificate
-      fingerprint=$(openssl x509 -in "$tls/nginx.crt" -noout -fingerprint -sha256 | sed 's/.*=//')
-      say "made a self-signed certificate, $tls/nginx.crt, SHA-256 fingerprint $fingerprint, $(expiry "$tls/nginx.crt")"
+      is_made=1
     fi
     copy_files "$tls" "$next/ssl" 'nginx.*'
     source=$tls
@@ -212,31 +218,48 @@ provide_certificate() {
   check_certificate
 }
 
-expiry() {
-  openssl x509 -in "$1" -noout -enddate | sed 's/notAfter=/good until /'
-}
-
-# nginx names none of these mistakes in words, and takes a certificate that has expired.
+# nginx names none of these mistakes in words, and takes a certificate that has expired. openssl is slow to start: one run
+# for all that it says of the certificate.
 check_certificate() {
   command -v openssl >/dev/null || return 0
   crt_file=$source/nginx.crt
   key_file=$source/nginx.key
-  of_crt=$(openssl x509 -in "$crt" -noout -pubkey 2>/dev/null) || die "$crt_file is not a certificate in PEM form"
+  of_crt=$(openssl x509 -in "$crt" -noout -pubkey -startdate -enddate -fingerprint -sha256 2>/dev/null) ||
+    die "$crt_file is not a certificate in PEM form"
+  until="good until $(line_after notAfter= "$of_crt")"
+  if [ "$is_made" ]; then
+    say "made a self-signed certificate, $crt_file, SHA-256 fingerprint $(line_after ingerprint= "$of_crt"), $until"
+  fi
   if of_key=$(openssl pkey -in "$key" -passin pass: -pubout 2>/dev/null); then
-    [ "$of_crt" = "$of_key" ] || die "$key_file is not the key of $crt_file (key values mismatch)"
+    case $of_crt in *"$of_key"*) ;; *) die "$key_file is not the key of $crt_file (key values mismatch)" ;; esac
   elif ! grep -q ENCRYPTED "$key"; then
     die "$key_file is not a private key in PEM form"
   elif ! grep -Eq '^[^#]*ssl_password_file' "$next/ssl/ssl.conf"; then
     die "$key_file has a password; name the file with the password by ssl_password_file in ssl.conf, or remove it"
   fi
-  if ! openssl x509 -in "$crt" -noout -checkend 0 >/dev/null; then
-    say "WARNING: $crt_file has expired (it was $(expiry "$crt")); clients will refuse it. Replace it and its key"
-  elif [ "$(date -d "$(openssl x509 -in "$crt" -noout -startdate | sed 's/.*=//')" +%s)" -gt "$(date +%s)" ]; then
+  is_soon=
+  is_good_for $((30 * 86400)) || is_soon=1
+  if [ "$is_soon" ] && ! is_good_for 0; then
+    say "WARNING: $crt_file has expired (it was $until); clients will refuse it. Replace it and its key"
+  elif [ "$(date -d "$(line_after notBefore= "$of_crt")" +%s)" -gt "$(date +%s)" ]; then
     say "WARNING: $crt_file is not valid yet; clients will refuse it"
-  elif ! openssl x509 -in "$crt" -noout -checkend $((30 * 86400)) >/dev/null; then
-    say "WARNING: $crt_file expires soon ($(expiry "$crt")). Replace it and its key"
+  elif [ "$is_soon" ]; then
+    say "WARNING: $crt_file expires soon ($until). Replace it and its key"
   fi
 }
+
+# is_good_for SECONDS
+is_good_for() {
+  openssl x509 -in "$crt" -noout -checkend "$1" >/dev/null
+}
+
+# line_after WORD TEXT
+line_after() {
+  line=${2#*"$1"}
+  echo "${line%%"$line_end"*}"
+}
+line_end='
+'
 
 make_certificate() {
   command -v openssl >/dev/null || die "openssl is needed to make a certificate: apt-get install openssl"
@@ -265,7 +288,7 @@ prepare_cache() {
   if grep -Eqs '^([^#]*[;{[:space:]])?include[[:space:]]+["'\'']?snippets/decision-cache\.conf' "$next"/conf.d/*.conf; then is_cached=1; fi
   if [ -z "$cache" ]; then
     cache=$prefix/decisions
-    is_in_memory "$cache" || cache=/dev/shm/apigw-decisions-$(id -u)-$(printf '%s' "$prefix" | cksum | cut -d ' ' -f 1)
+    is_in_memory "$cache" || cache=/dev/shm/apigw-decisions-$uid-$(printf '%s' "$prefix" | cksum | cut -d ' ' -f 1)
   fi
   if [ "$is_running" ] && grep -qs '^proxy_cache_path' "$prefix/current/runtime/http.conf"; then return; fi
   empty_cache
@@ -274,7 +297,7 @@ prepare_cache() {
   mkdir -p "$(dirname "$cache")"
   # not -p: whoever was there first could read it
   [ -d "$cache" ] || mkdir -m 0700 "$cache" || die "$cache cannot be made"
-  [ "$(stat -c %u "$cache")" = "$(id -u)" ] || [ "$(stat -c %U "$cache")" = "$(worker_user | cut -d ' ' -f 1)" ] ||
+  [ "$(stat -c %u "$cache")" = "$uid" ] || [ "$(stat -c %U "$cache")" = "$(worker_user | cut -d ' ' -f 1)" ] ||
     die "APIGW_CACHE_DIR: $cache belongs to somebody else"
   chmod 0700 "$cache"
   [ "$gateways" -gt 1 ] || say "nginx keeps decisions in $cache"
@@ -282,7 +305,10 @@ prepare_cache() {
 
 is_in_memory() {
   there=$1
-  while [ ! -e "$there" ]; do there=$(dirname "$there"); done
+  while [ ! -e "$there" ]; do
+    there=${there%/*}
+    there=${there:-/}
+  done
   case $(stat -f -c %T "$there") in tmpfs | ramfs) ;; *) return 1 ;; esac
 }
 
@@ -302,8 +328,16 @@ nginx_version() {
 
 # is_at_least VERSION MINIMUM
 is_at_least() {
-  [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
+  [ "$(number_of "$1")" -ge "$(number_of "$2")" ]
 }
+
+# number_of 1.27.3 is 1027003
+number_of() (
+  IFS=.
+  # shellcheck disable=SC2086 # its parts
+  set -- $1
+  echo $(($1 * 1000000 + ${2:-0} * 1000 + ${3:-0}))
+)
 
 check_nginx() {
   version=$(nginx_version)
@@ -321,7 +355,7 @@ write_runtime() {
     # each takes some 8 MB, twice while a reload goes on; more than eight are of no use to a gate
     workers=$(nproc)
     echo "worker_processes $([ "$workers" -lt 8 ] && echo "$workers" || echo 8);"
-    if [ "$(id -u)" = 0 ]; then echo "user $(worker_user);"; fi
+    if [ "$uid" = 0 ]; then echo "user $(worker_user);"; fi
     # two for each connection: a file may be open for it. Nobody but root may have more than the hard limit
     # shellcheck disable=SC3045 # dash, ash and bash have it
     files=$(ulimit -H -n)
@@ -402,8 +436,8 @@ is_in_hosts() {
 
 worker_user() {
   for user in ${APIGW_WORKER_USER:-nginx www-data nobody}; do
-    if id "$user" >/dev/null 2>&1; then
-      echo "$user $(id -gn "$user")"
+    if group=$(id -gn "$user" 2>/dev/null); then
+      echo "$user $group"
       return
     fi
   done
