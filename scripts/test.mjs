@@ -7,6 +7,8 @@ import process from 'node:process';
 import { root, setUp } from './setup.mjs';
 
 setUp({ forTests: true });
+// esbuild is there from now on
+const { compileTests } = await import('./compile-tests.mjs');
 
 const wanted = process.argv.slice(2);
 const files = (wanted.length > 0 ? wanted : foldersOfTests())
@@ -17,10 +19,7 @@ const { status } = spawnSync(
   process.execPath,
   // a test has processes of its own beside it, so more than one for each of two cores are too many
   [
-    '--import',
-    'tsx',
-    '--import',
-    './test/support/plain-assertions.ts',
+    '--enable-source-maps',
     '--test',
     '--test-concurrency',
     '2',
@@ -28,7 +27,7 @@ const { status } = spawnSync(
     'spec',
     '--test-timeout',
     '420000',
-    ...files,
+    ...(await compileTests(files)),
   ],
   { cwd: root, stdio: 'inherit' },
 );
