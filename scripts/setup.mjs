@@ -1,6 +1,6 @@
 // Everything that `npm run up` and `npm test` need before the first line of the product can run. No dependencies: on a
 // fresh clone there are none. Does nothing when nothing is missing.
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -124,21 +124,18 @@ function installPrograms(programs) {
 }
 
 function build() {
-  const built = join(root, 'dist', '.tsbuildinfo');
-  const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' });
+  const built = join(root, 'dist', 'main.js');
+  const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).map((file) =>
+    join('src', file),
+  );
   const isCurrent =
-    existsSync(built) && sources.every((file) => statSync(join(root, 'src', file)).mtimeMs < statSync(built).mtimeMs);
+    existsSync(built) &&
+    [...sources, 'package-lock.json', 'scripts/build.mjs'].every(
+      (file) => statSync(join(root, file)).mtimeMs < statSync(built).mtimeMs,
+    );
   if (isCurrent) return;
   say('building');
-  rmSync(join(root, 'dist'), { recursive: true, force: true });
-  try {
-    execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '--project', 'tsconfig.build.json'], {
-      cwd: root,
-      stdio: 'inherit',
-    });
-  } catch {
-    die('the build failed; its messages are above.');
-  }
+  if (!run(process.execPath, [join(root, 'scripts', 'build.mjs')])) die('the build failed; its messages are above.');
 }
 
 export function setUp({ forTests = false } = {}) {

@@ -235,11 +235,12 @@ async function createExporter(
   { protocol }: TraceConfig,
 ): Promise<SpanExporter> {
   if (name === 'console') return new ConsoleSpanExporter();
-  const { OTLPTraceExporter } =
+  // a package in CommonJS, so it is the default of what import() gives
+  const { default: exporter } =
     protocol === 'http/json'
       ? await import('@opentelemetry/exporter-trace-otlp-http')
       : await import('@opentelemetry/exporter-trace-otlp-proto');
-  return new OTLPTraceExporter();
+  return new exporter.OTLPTraceExporter();
 }
 
 function createComplaints(onLost: (why: string) => void): (why: string) => void {

@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageRoot } from './package-root.ts';
 
 /** Of this program. */
 export function readVersion(): string {
-  const file = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  const file = readFileSync(join(packageRoot, 'package.json'), 'utf8');
   return (JSON.parse(file) as { version: string }).version;
 }

@@ -1,10 +1,9 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError, type Environment } from '../config.ts';
+import { packageRoot as root } from '../package-root.ts';
 import { readLocalSettings, type LocalSettings } from './settings.ts';
 import { startStack, type Stack } from './stack.ts';
-
-const root = join(import.meta.dirname, '../..');
 
 /**
  * Runs the product on this machine until it is told to stop (SIGINT, SIGTERM, SIGHUP).

@@ -3,13 +3,14 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
+import { packageRoot } from '../../package-root.ts';
 import { CliError, exitCodes } from '../exit-codes.ts';
 import type { Check } from './checks.ts';
 
 const runFile = promisify(execFile);
 
 /** Where the shipped nginx files are, in a clone; a container of the gateway has none. */
-export const shippedFiles = join(import.meta.dirname, '../../../nginx');
+export const shippedFiles = join(packageRoot, 'nginx');
 
 // eslint-disable-next-line no-restricted-properties -- of nginx's side; the gateway has no such settings
 const env = process.env;
