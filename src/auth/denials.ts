@@ -1,3 +1,4 @@
+import { detached } from './detached.ts';
 import type { Denied, DenialReason, TokenTrace } from './decision.ts';
 import type { Finding } from './findings.ts';
 
@@ -30,7 +31,7 @@ export function createDenials(capacity = 200): Denials {
       const some = byReason.get(denial.reason) ?? new Map<string, string>();
       byReason.set(denial.reason, some);
       // as text, which holds on to nothing of the request that it came with
-      some.set(denial.requestId, JSON.stringify(denial));
+      some.set(detached(denial.requestId), JSON.stringify(denial));
       if (some.size <= capacity) return;
       for (const oldest of some.keys()) {
         some.delete(oldest);

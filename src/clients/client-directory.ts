@@ -3,6 +3,7 @@ import type { ClientRecord, FindClient } from '../auth/authenticator.ts';
 import { encodeHeaderValue } from '../auth/header-value.ts';
 import { createNetwork } from '../auth/network.ts';
 import { parseRate, type Limit } from '../auth/rate-limit.ts';
+import { detached } from '../auth/detached.ts';
 import type { ApiClient } from './api-client.ts';
 import { StoreUnavailable, type ClientStore, type ClientWithKeys } from './client-store.ts';
 import { periodOf } from './usage.ts';
@@ -164,7 +165,8 @@ export function createClientDirectory({
   );
 
   return {
-    find: byId.find,
+    // it comes from the head of a request
+    find: (id) => byId.find(detached(id)),
     findByApiClientId: byApiClientId.find,
     forget(id) {
       changes.note(id);

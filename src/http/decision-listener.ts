@@ -1,3 +1,4 @@
+import { detached } from '../auth/detached.ts';
 import { LRUCache } from 'lru-cache';
 import type { Authenticate } from '../auth/authenticator.ts';
 import type { Decision, Granted } from '../auth/decision.ts';
@@ -74,7 +75,7 @@ function rememberPolicies(compilePolicy: CompilePolicy): (policyLines: string) =
     let policy = known.get(policyLines);
     if (!policy) {
       policy = compilePolicy(readPolicy(policyLines));
-      known.set(policyLines, policy);
+      known.set(detached(policyLines), policy);
     }
     lastLines = policyLines;
     lastPolicy = policy;
