@@ -1,18 +1,11 @@
 import { pino, type DestinationStream, type Logger } from 'pino';
 import type { LogLevel } from './config.ts';
+import { redact } from './redact.ts';
 
 export type { Logger };
 
 /** Whatever is logged under one of these names is a mistake; it is replaced, not printed. */
 const secretNames = ['authorization', 'token', 'secret', 'digest', 'password', 'cookie'];
-
-/** Anything shaped like an API key (`.` may be escaped, as in a path) or a JWT. */
-const credentialShapes = /[1-9][0-9]{0,18}(?:\.|%2E)[A-Za-z0-9]{64}|eyJ[\w-]+\.[\w-]+\.[\w-]+/gi;
-
-/** The text without the credentials in it. */
-export function redact(text: string): string {
-  return text.replace(credentialShapes, '[redacted]');
-}
 
 /** Bytes of lines that wait for a reader; some ten thousand lines. What is more is lost, and counted. */
 const maxWaiting = 4 * 1024 * 1024;

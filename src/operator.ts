@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir, userInfo } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { createTokenVerifier } from './auth/access-token.ts';
@@ -27,17 +27,15 @@ export interface OperatorApi {
   close(): Promise<void>;
 }
 
-/** For the audit trail. */
-export const operatorName = (): string => `command line (${userInfo().username})`;
-
 /**
  * Serves the management API from the local database on a socket that this user alone can reach: whoever may read and write
  * the database may do all that it offers. A gateway on the same database follows every change within a second.
  *
+ * @param operator as the audit trail names who does it
  * @param findDenial what a running gateway remembers
  * @throws {Error} when the database cannot be opened
  */
-export async function openOperatorApi(config: Config, findDenial: FindDenial): Promise<OperatorApi> {
+export async function openOperatorApi(config: Config, operator: string, findDenial: FindDenial): Promise<OperatorApi> {
   await keepCopyBeforeUpgrade(config.database);
   const { database, store } = await openStore(config.database);
   const folder = mkdtempSync(join(tmpdir(), 'apigw-'));
@@ -69,7 +67,7 @@ export async function openOperatorApi(config: Config, findDenial: FindDenial): P
     const domain = { store, now, onChange: directory.forget };
     const clients = createApiClients({ ...domain, flushUses: () => Promise.resolve() });
     const app = createOperatorApp({
-      operator: operatorName(),
+      operator,
       api: {
         clients,
         keys: createApiKeys(domain),

@@ -30,7 +30,7 @@ import { methodOf } from './auth/decision-counts.ts';
 import type { Decision } from './auth/decision.ts';
 import type { AnswerDecision } from './http/decision-server.ts';
 import type { TraceCall } from './http/management-app.ts';
-import { redact } from './log.ts';
+import { redact } from './redact.ts';
 import type { FetchDocument } from './oidc/fetch-document.ts';
 import type { TraceConfig } from './trace-settings.ts';
 

@@ -7,6 +7,7 @@ import { localSettings } from '../local/settings.ts';
 import { Problem } from '../problem.ts';
 import { createApi, type Api, type Target } from './api.ts';
 import { CliError, exitCodes } from './exit-codes.ts';
+import { operatorName } from './operator-name.ts';
 import { createOutput, type Format, type Output } from './output.ts';
 
 /** Options of every command. */
@@ -67,7 +68,9 @@ export async function withApi(
     );
   // most of what the gateway is made of, which no other way needs
   const { openOperatorApi } = await import('../operator.ts');
-  const local = await openOperatorApi(config, (requestId) => askGateway(config.managementListen, requestId));
+  const local = await openOperatorApi(config, operatorName(), (requestId) =>
+    askGateway(config.managementListen, requestId),
+  );
   try {
     const name = 'the local database';
     // what may be asked about credentials is decided by the settings of a server; here keys are accepted

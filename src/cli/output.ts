@@ -1,5 +1,4 @@
 import { styleText } from 'node:util';
-import stringWidth from 'string-width';
 
 export const formats = ['table', 'json'] as const;
 export type Format = (typeof formats)[number];
@@ -12,9 +11,9 @@ export interface Column<Row> {
 /** Results go to standard output, everything else to standard error, so that a pipe gets the result alone. */
 export interface Output {
   readonly format: Format;
-  readonly rows: <Row>(rows: readonly Row[], columns: readonly Column<Row>[]) => void;
+  readonly rows: <Row>(rows: readonly Row[], columns: readonly Column<Row>[]) => Promise<void>;
   /** One thing: its fields below each other. */
-  readonly fields: (object: object) => void;
+  readonly fields: (object: object) => Promise<void>;
   readonly json: (value: unknown) => void;
   readonly line: (text: string) => void;
   readonly note: (text: string) => void;
@@ -38,37 +37,47 @@ export function createOutput(
     json,
     line,
     note: (text) => stderr.write(`${text}\n`),
-    rows(rows, columns) {
+    async rows(rows, columns) {
       if (format === 'json') {
         json(rows);
         return;
       }
       const cells = rows.map((row) => columns.map(({ value }) => toText(value(row))));
+      const widthOf = await measureFor(cells.flat());
       const widths = columns.map(({ title }, index) =>
-        Math.max(title.length, ...cells.map((row) => stringWidth(row[index] ?? ''))),
+        Math.max(title.length, ...cells.map((row) => widthOf(row[index] ?? ''))),
       );
       const put = (row: readonly string[]) =>
         row
-          .map((cell, index) => pad(cell, widths[index] ?? 0))
+          .map((cell, index) => pad(cell, widths[index] ?? 0, widthOf))
           .join('  ')
           .trimEnd();
       line(paint('bold', put(columns.map(({ title }) => title))));
       for (const row of cells) line(put(row));
     },
-    fields(object) {
+    async fields(object) {
       if (format === 'json') {
         json(object);
         return;
       }
       const entries = Object.entries(object).filter(([, value]) => value !== null && value !== undefined);
-      const width = Math.max(0, ...entries.map(([name]) => name.length));
-      for (const [name, value] of entries) line(`${paint('bold', pad(name, width))}  ${toText(value)}`);
+      const widthOf = await measureFor(entries.map(([name]) => name));
+      const width = Math.max(0, ...entries.map(([name]) => widthOf(name)));
+      for (const [name, value] of entries) line(`${paint('bold', pad(name, width, widthOf))}  ${toText(value)}`);
     },
   };
 }
 
-function pad(text: string, width: number): string {
-  return text + ' '.repeat(Math.max(0, width - stringWidth(text)));
+type Measure = (text: string) => number;
+
+/** Columns on a terminal. What knows of all writing loads for longer than all else here, and most texts are ASCII. */
+async function measureFor(texts: readonly string[]): Promise<Measure> {
+  if (texts.every((text) => /^[ -~]*$/.test(text))) return (text) => text.length;
+  return (await import('string-width')).default;
+}
+
+function pad(text: string, width: number, widthOf: Measure): string {
+  return text + ' '.repeat(Math.max(0, width - widthOf(text)));
 }
 
 /** "-" for nothing. */

@@ -7,8 +7,9 @@ import { challengeOf, scopeChallengeOf, tokenErrorOf } from '../auth/challenge.t
 import type { CompilePolicy, Policy } from '../auth/policy.ts';
 import type { Actor, AuditEvent } from '../clients/api-client.ts';
 import { OutcomeUnknown, StoreUnavailable, type ClientStore } from '../clients/client-store.ts';
-import { redact, type Logger } from '../log.ts';
+import type { Logger } from '../log.ts';
 import { presentProblem, Problem } from '../problem.ts';
+import { redact } from '../redact.ts';
 import { createLeakRoute } from './credential-routes.ts';
 import type { FindDenial } from './decision-routes.ts';
 import { createReferenceRoute } from './document-routes.ts';

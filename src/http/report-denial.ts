@@ -4,7 +4,8 @@ import type { Denials } from '../auth/denials.ts';
 import { findingOf } from '../auth/findings.ts';
 import type { Presented } from '../auth/authenticator.ts';
 import type { Policy } from '../auth/policy.ts';
-import { redact, type Logger } from '../log.ts';
+import type { Logger } from '../log.ts';
+import { redact } from '../redact.ts';
 
 export interface RefusedRequest extends Presented {
   readonly requestId: string;

@@ -5,7 +5,7 @@ import { faultOfCidr, isAddress } from '../auth/network.ts';
 import { parseRate } from '../auth/rate-limit.ts';
 import { sortOrders, type SortOrder } from '../clients/client-store.ts';
 import { parseSeconds } from '../duration.ts';
-import { redact } from '../log.ts';
+import { redact } from '../redact.ts';
 import { Problem, type FieldError } from '../problem.ts';
 
 const maxCharacters = 1024;

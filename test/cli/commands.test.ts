@@ -21,61 +21,81 @@ suite('the command line', () => {
   const { local, remote, both } = commandLineOf(() => stack);
   const statusOf = async (key: string) => (await stack.ask('/', { key })).status;
 
+  test(`over the management API: a client's whole life, and each step counts at the front door within a second`, async () => {
+    const name = 'remote-life';
+    const { stdout, stderr } = await done(
+      remote([
+        'clients',
+        'create',
+        '--api-client-id',
+        name,
+        '--name',
+        'Größe 大',
+        '--tag',
+        'a',
+        'b',
+        '--expires',
+        '30d',
+      ]),
+    );
+    const key = stdout.trim();
+    assert.match(key, /^\d+\.[A-Za-z0-9]{64}$/, 'standard output is the key and nothing else');
+    assert.match(stderr, /^tags: a b$/m);
+    await until('the key works', async () => (await statusOf(key)) === 200);
+
+    const shown = (await done(remote(['clients', 'show', name, '--output', 'json']))).json as Json & { keys: Json[] };
+    assert.deepEqual([shown['name'], shown.keys.length, shown.keys[0]?.['state']], ['Größe 大', 1, 'live']);
+    const text = await done(remote(['clients', 'show', 'Größe 大']));
+    assert.match(text.stdout, /^api_client_id +remote-life$/m);
+
+    await done(remote(['clients', 'disable', name]));
+    await until('it is disabled', async () => (await statusOf(key)) === 403);
+    await done(remote(['clients', 'enable', name]));
+    await until('it is enabled', async () => (await statusOf(key)) === 200);
+    await done(remote(['clients', 'update', name, '--scope', 'read', '--rate-limit', '900/s', '--tag', '']));
+    const updated = (await done(remote(['clients', 'show', name, '--output', 'json']))).json as Json;
+    assert.deepEqual([updated['scopes'], updated['rate_limit'], updated['tags']], [['read'], '900/s', []]);
+
+    const rotated = (await done(remote(['clients', 'rotate', name, '--overlap', '0']))).stdout.trim();
+    await until('the old key ends', async () => (await statusOf(key)) === 401);
+    await until('the new key works', async () => (await statusOf(rotated)) === 200);
+    const more = (await done(remote(['keys', 'create', name, '--expires', '1h']))).stdout.trim();
+    const keys = (await done(remote(['keys', 'list', name, '--output', 'json']))).json as Json[];
+    const last = keys.at(-1);
+    assert.equal(last?.['hint'], more.slice(-4));
+    await done(remote(['keys', 'delete', name, String(last['id']), '--yes']));
+    await until('the further key ends', async () => (await statusOf(more)) === 401);
+
+    assert.equal((await remote(['clients', 'delete', name])).exitCode, 2, 'nobody can be asked');
+    await done(remote(['clients', 'delete', name, '--yes']));
+    await until('its keys are refused', async () => (await statusOf(rotated)) === 401);
+    const again = await remote(['clients', 'delete', name, '--yes']);
+    assert.deepEqual([again.exitCode, again.stdout], [3, '']);
+  });
+
+  // what each command asks for is the same over the API, which is where all of them are run
+  test('on the local database: what another process changes counts at the front door, and the audit trail says who', async () => {
+    const created = await done(local(['clients', 'create', '--api-client-id', 'local-life', '--name', 'Größe 大']));
+    const key = created.stdout.trim();
+    await until('the key works', async () => (await statusOf(key)) === 200);
+    const text = await done(local(['clients', 'show', 'Größe 大']));
+    assert.match(text.stdout, /^api_client_id +local-life$/m);
+
+    await done(local(['clients', 'disable', 'local-life']));
+    await until('it is disabled', async () => (await statusOf(key)) === 403);
+    await done(local(['clients', 'enable', 'local-life']));
+    await until('it is enabled', async () => (await statusOf(key)) === 200);
+    const rotated = (await done(local(['clients', 'rotate', 'local-life', '--overlap', '0']))).stdout.trim();
+    await until('the old key ends', async () => (await statusOf(key)) === 401);
+    await until('the new key works', async () => (await statusOf(rotated)) === 200);
+    await done(local(['clients', 'delete', 'local-life', '--yes']));
+    await until('its keys are refused', async () => (await statusOf(rotated)) === 401);
+
+    const { stdout } = await done(local(['audit', '--action', 'api_client.create', '--limit', '1']));
+    assert.match(stdout, /command line \(\w+\)/);
+  });
+
   for (const [where, run] of both) {
-    const prefix = where.startsWith('on') ? 'local' : 'remote';
-
-    test(`${where}: a client's whole life, and each step counts at the front door within a second`, async () => {
-      const name = `${prefix}-life`;
-      const { stdout, stderr } = await done(
-        run([
-          'clients',
-          'create',
-          '--api-client-id',
-          name,
-          '--name',
-          'Größe 大',
-          '--tag',
-          'a',
-          'b',
-          '--expires',
-          '30d',
-        ]),
-      );
-      const key = stdout.trim();
-      assert.match(key, /^\d+\.[A-Za-z0-9]{64}$/, 'standard output is the key and nothing else');
-      assert.match(stderr, /^tags: a b$/m);
-      await until('the key works', async () => (await statusOf(key)) === 200);
-
-      const shown = (await done(run(['clients', 'show', name, '--output', 'json']))).json as Json & { keys: Json[] };
-      assert.deepEqual([shown['name'], shown.keys.length, shown.keys[0]?.['state']], ['Größe 大', 1, 'live']);
-      const text = await done(run(['clients', 'show', 'Größe 大']));
-      assert.match(text.stdout, /^api_client_id +(?:local|remote)-life$/m);
-
-      await done(run(['clients', 'disable', name]));
-      await until('it is disabled', async () => (await statusOf(key)) === 403);
-      await done(run(['clients', 'enable', name]));
-      await until('it is enabled', async () => (await statusOf(key)) === 200);
-      await done(run(['clients', 'update', name, '--scope', 'read', '--rate-limit', '900/s', '--tag', '']));
-      const updated = (await done(run(['clients', 'show', name, '--output', 'json']))).json as Json;
-      assert.deepEqual([updated['scopes'], updated['rate_limit'], updated['tags']], [['read'], '900/s', []]);
-
-      const rotated = (await done(run(['clients', 'rotate', name, '--overlap', '0']))).stdout.trim();
-      await until('the old key ends', async () => (await statusOf(key)) === 401);
-      await until('the new key works', async () => (await statusOf(rotated)) === 200);
-      const more = (await done(run(['keys', 'create', name, '--expires', '1h']))).stdout.trim();
-      const keys = (await done(run(['keys', 'list', name, '--output', 'json']))).json as Json[];
-      const last = keys.at(-1);
-      assert.equal(last?.['hint'], more.slice(-4));
-      await done(run(['keys', 'delete', name, String(last['id']), '--yes']));
-      await until('the further key ends', async () => (await statusOf(more)) === 401);
-
-      assert.equal((await run(['clients', 'delete', name])).exitCode, 2, 'nobody can be asked');
-      await done(run(['clients', 'delete', name, '--yes']));
-      await until('its keys are refused', async () => (await statusOf(rotated)) === 401);
-      const again = await run(['clients', 'delete', name, '--yes']);
-      assert.deepEqual([again.exitCode, again.stdout], [3, '']);
-    });
-
     test(`${where}: explains a refusal by the id of its request`, async () => {
       const { headers } = await stack.ask('/', { headers: { Authorization: 'Basic eHg6eXk=' } });
       const id = headers['x-request-id'] as string;
@@ -87,17 +107,17 @@ suite('the command line', () => {
       const unknown = await run(['explain', '0'.repeat(32)]);
       assert.deepEqual([unknown.exitCode, /remembers no refusal/.test(unknown.stderr)], [3, true]);
     });
-
-    test(`${where}: shows the audit trail, and exports it as JSON lines`, async () => {
-      await done(run(['clients', 'create', '--api-client-id', `${prefix}-audited`]));
-      const { stdout } = await done(run(['audit', '--action', 'api_client.create', '--limit', '1']));
-      assert.match(stdout, prefix === 'local' ? /command line \(\w+\)/ : /127\.0\.0\.1/);
-      const lines = (await done(run(['audit', '--export', '--action', 'api_client']))).stdout.trimEnd().split('\n');
-      const events = lines.map((line) => JSON.parse(line) as Json);
-      assert.ok(events.length > 1);
-      assert.ok(events.every(({ action }) => String(action).startsWith('api_client.')));
-    });
   }
+
+  test('shows the audit trail, and exports it as JSON lines', async () => {
+    await done(remote(['clients', 'create', '--api-client-id', 'remote-audited']));
+    const { stdout } = await done(remote(['audit', '--action', 'api_client.create', '--limit', '1']));
+    assert.match(stdout, /127\.0\.0\.1/);
+    const lines = (await done(remote(['audit', '--export', '--action', 'api_client']))).stdout.trimEnd().split('\n');
+    const events = lines.map((line) => JSON.parse(line) as Json);
+    assert.ok(events.length > 1);
+    assert.ok(events.every(({ action }) => String(action).startsWith('api_client.')));
+  });
 
   test(`lists are tables for people and JSON for programs, filtered as the API does it`, async () => {
     await done(remote(['clients', 'create', '--name', `remote listed`, '--tag', `remote-list`]));
@@ -173,15 +193,6 @@ suite('the command line', () => {
     await done(runCli(['--ca-file', ca, ...server, 'clients', 'list'], { env: { APIGW_KEY: stack.adminKey } }));
   });
 
-  test('without a gateway prints a first key to the terminal alone, and the audit trail knows', async () => {
-    const fresh = makeTempDir();
-    const env = { DATABASE_URL: `sqlite:${join(fresh, 'apigw.db')}` };
-    const { stdout } = await done(runCli(['bootstrap'], { env }));
-    assert.match(stdout, /^1\.[A-Za-z0-9]{64}\n$/);
-    const { stdout: trail } = await done(runCli(['audit'], { env }));
-    assert.match(trail, /bootstrap\.create +1 +command line/);
-  });
-
   test('what knows this machine alone refuses another one, and a key is not repeated', async () => {
     for (const command of ['bootstrap', 'backup', 'restore', 'check-config', 'doctor']) {
       const ran = await remote([command]);
@@ -191,20 +202,32 @@ suite('the command line', () => {
     assert.match(pasted.stderr, /no API client "\[redacted\]"/);
   });
 
-  test('leaves no copy of the database behind when its reader is gone, and says when the gateway is away', async () => {
+  suite('without a gateway', () => {
     const fresh = makeTempDir();
     const env = { DATABASE_URL: `sqlite:${join(fresh, 'apigw.db')}`, APIGW_MANAGEMENT_LISTEN: `unix:${fresh}/m.sock` };
-    await done(runCli(['bootstrap'], { env }));
-    const program = join(root, 'dist/cli/main.js');
-    execFileSync('sh', ['-c', `"${process.execPath}" "${program}" backup | head -c 1 >/dev/null`], {
-      env: { ...env, PATH: process.env['PATH'] },
+    let bootstrap: string;
+    before(async () => {
+      bootstrap = (await done(runCli(['bootstrap'], { env }))).stdout;
     });
-    assert.deepEqual(
-      readdirSync(fresh).filter((file) => file.startsWith('.copy-')),
-      [],
-    );
-    const away = await runCli(['explain', '0'.repeat(32)], { env });
-    assert.deepEqual([away.exitCode, /gateway does not answer/.test(away.stderr)], [69, true], away.stderr);
+
+    test('prints a first key to the terminal alone, and the audit trail knows', async () => {
+      assert.match(bootstrap, /^1\.[A-Za-z0-9]{64}\n$/);
+      const { stdout: trail } = await done(runCli(['audit'], { env }));
+      assert.match(trail, /bootstrap\.create +1 +command line/);
+    });
+
+    test('leaves no copy of the database behind when its reader is gone, and says when the gateway is away', async () => {
+      const program = join(root, 'dist/cli/main.js');
+      execFileSync('sh', ['-c', `"${process.execPath}" "${program}" backup | head -c 1 >/dev/null`], {
+        env: { ...env, PATH: process.env['PATH'] },
+      });
+      assert.deepEqual(
+        readdirSync(fresh).filter((file) => file.startsWith('.copy-')),
+        [],
+      );
+      const away = await runCli(['explain', '0'.repeat(32)], { env });
+      assert.deepEqual([away.exitCode, /gateway does not answer/.test(away.stderr)], [69, true], away.stderr);
+    });
   });
 
   test('a database that does not exist is made by what puts something into it, and by nothing else', async () => {

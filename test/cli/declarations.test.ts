@@ -14,67 +14,61 @@ suite('files of API clients', () => {
   });
   after(() => stack.stop());
 
-  const { local, remote, both } = commandLineOf(() => stack);
+  const { local, remote } = commandLineOf(() => stack);
   const statusOf = async (key: string) => (await stack.ask('/', { key })).status;
 
-  for (const [where, run] of both) {
-    const prefix = where.startsWith('on') ? 'local' : 'remote';
+  // over the management API, where there are most between a file and the database; the last ones here are local
+  test(`export, a changed file, the plan, and apply`, async () => {
+    await done(remote(['clients', 'create', '--api-client-id', 'remote-declared', '--scope', 'old']));
+    const file = join(dir, 'remote.yaml');
+    const { stdout: exported } = await done(remote(['export']));
+    const changed = exported.replace('      - old\n', '      - new\n');
+    writeFileSync(file, `${changed}  - api_client_id: remote-added\n`);
+    const plan = await done(remote(['apply', '-f', file, '--dry-run']));
+    assert.match(plan.stdout, new RegExp(`^~ remote-declared \\(\\d+\\)\n +scopes: \\["old"\\] -> \\["new"\\]$`, 'm'));
+    assert.match(plan.stdout, new RegExp(`^\\+ remote-added$`, 'm'));
+    assert.match(plan.stdout, /^plan: 1 to create, 1 to update, 0 to delete, \d+ as they are$/m);
+    assert.equal((await remote(['apply', '-f', file])).exitCode, 2, 'nobody can be asked');
+    assert.equal((await done(remote(['export']))).stdout, exported, 'nothing was done');
+    const { stderr } = await done(remote(['apply', '-f', file, '--yes']));
+    assert.match(stderr, /done: 1 created, 1 updated, 0 deleted/);
+    assert.match((await done(remote(['apply', '-f', file, '--yes']))).stdout, /^plan: 0 to create, 0 to update/m);
+    writeFileSync(file, 'version: 1\nclients:\n  - api_client_id: x\n    api_client_id: y\n');
+    const broken = await remote(['apply', '-f', file, '--yes']);
+    assert.deepEqual(
+      [broken.exitCode, /\.yaml, line 4: has a key twice/.test(broken.stderr)],
+      [2, true],
+      broken.stderr,
+    );
+  });
 
-    test(`${where}: export, a changed file, the plan, and apply`, async () => {
-      await done(run(['clients', 'create', '--api-client-id', `${prefix}-declared`, '--scope', 'old']));
-      const file = join(dir, `${prefix}.yaml`);
-      const { stdout: exported } = await done(run(['export']));
-      const changed = exported.replace('      - old\n', '      - new\n');
-      writeFileSync(file, `${changed}  - api_client_id: ${prefix}-added\n`);
-      const plan = await done(run(['apply', '-f', file, '--dry-run']));
-      assert.match(
-        plan.stdout,
-        new RegExp(`^~ ${prefix}-declared \\(\\d+\\)\n +scopes: \\["old"\\] -> \\["new"\\]$`, 'm'),
-      );
-      assert.match(plan.stdout, new RegExp(`^\\+ ${prefix}-added$`, 'm'));
-      assert.match(plan.stdout, /^plan: 1 to create, 1 to update, 0 to delete, \d+ as they are$/m);
-      assert.equal((await run(['apply', '-f', file])).exitCode, 2, 'nobody can be asked');
-      assert.equal((await done(run(['export']))).stdout, exported, 'nothing was done');
-      const { stderr } = await done(run(['apply', '-f', file, '--yes']));
-      assert.match(stderr, /done: 1 created, 1 updated, 0 deleted/);
-      assert.match((await done(run(['apply', '-f', file, '--yes']))).stdout, /^plan: 0 to create, 0 to update/m);
-      writeFileSync(file, 'version: 1\nclients:\n  - api_client_id: x\n    api_client_id: y\n');
-      const broken = await run(['apply', '-f', file, '--yes']);
-      assert.deepEqual(
-        [broken.exitCode, /\.yaml, line 4: has a key twice/.test(broken.stderr)],
-        [2, true],
-        broken.stderr,
-      );
-    });
-
-    test(`${where}: imports from another gateway: the plan, then with --yes, with new keys in a file of one's own`, async () => {
-      const file = join(dir, `${prefix}-htpasswd`);
-      writeFileSync(file, `${prefix}-alice:$apr1$aaaaaaaa$bbbbbbbbbbbbbbbbbbbbbb\n${prefix}-bob:{SHA}x\n`);
-      const plan = await done(run(['import', '--from', 'htpasswd', file]));
-      assert.match(plan.stdout, new RegExp(`^\\+ ${prefix}-alice$`, 'm'));
-      assert.match(plan.stderr, /Nothing was done; with --yes it is/);
-      assert.equal((await run(['clients', 'show', `${prefix}-alice`])).exitCode, 3);
-      const keys = join(dir, `${prefix}-keys.csv`);
-      await done(run(['import', '--from', 'htpasswd', file, '--yes', '--keys-to', keys]));
-      assert.equal(statSync(keys).mode & 0o777, 0o600);
-      const [head, ...rows] = readFileSync(keys, 'utf8').trimEnd().split('\n');
-      assert.equal(head, 'api_client_id,id,key');
-      assert.equal(rows.length, 2);
-      const key = rows[0]?.split(',')[2] ?? '';
-      await until('a new key works', async () => (await statusOf(key)) === 200);
-      const twice = await run(['import', '--from', 'htpasswd', file, '--yes']);
-      assert.equal(twice.exitCode, 0, 'what is as the file says stays');
-      await done(run(['clients', 'update', `${prefix}-alice`, '--cidr', '192.0.2.0/24']));
-      const existing = await run(['import', '--from', 'htpasswd', file, '--yes']);
-      assert.deepEqual([existing.exitCode, /alice" exists already/.test(existing.stderr)], [5, true], existing.stderr);
-      const other = await run(['import', '--from', 'htpasswd', file, '--update', '--yes', '--keys-to', file]);
-      assert.deepEqual(
-        [other.exitCode, /no file of keys that an import has begun\. Nothing was done/.test(other.stderr)],
-        [2, true],
-        'a file of something else is not written into',
-      );
-    });
-  }
+  test(`imports from another gateway: the plan, then with --yes, with new keys in a file of one's own`, async () => {
+    const file = join(dir, 'remote-htpasswd');
+    writeFileSync(file, `remote-alice:$apr1$aaaaaaaa$bbbbbbbbbbbbbbbbbbbbbb\nremote-bob:{SHA}x\n`);
+    const plan = await done(remote(['import', '--from', 'htpasswd', file]));
+    assert.match(plan.stdout, new RegExp(`^\\+ remote-alice$`, 'm'));
+    assert.match(plan.stderr, /Nothing was done; with --yes it is/);
+    assert.equal((await remote(['clients', 'show', 'remote-alice'])).exitCode, 3);
+    const keys = join(dir, 'remote-keys.csv');
+    await done(remote(['import', '--from', 'htpasswd', file, '--yes', '--keys-to', keys]));
+    assert.equal(statSync(keys).mode & 0o777, 0o600);
+    const [head, ...rows] = readFileSync(keys, 'utf8').trimEnd().split('\n');
+    assert.equal(head, 'api_client_id,id,key');
+    assert.equal(rows.length, 2);
+    const key = rows[0]?.split(',')[2] ?? '';
+    await until('a new key works', async () => (await statusOf(key)) === 200);
+    const twice = await remote(['import', '--from', 'htpasswd', file, '--yes']);
+    assert.equal(twice.exitCode, 0, 'what is as the file says stays');
+    await done(remote(['clients', 'update', 'remote-alice', '--cidr', '192.0.2.0/24']));
+    const existing = await remote(['import', '--from', 'htpasswd', file, '--yes']);
+    assert.deepEqual([existing.exitCode, /alice" exists already/.test(existing.stderr)], [5, true], existing.stderr);
+    const other = await remote(['import', '--from', 'htpasswd', file, '--update', '--yes', '--keys-to', file]);
+    assert.deepEqual(
+      [other.exitCode, /no file of keys that an import has begun\. Nothing was done/.test(other.stderr)],
+      [2, true],
+      'a file of something else is not written into',
+    );
+  });
 
   test(`an import that broke off among the keys goes on where it was`, async () => {
     const names = ['first', 'second', 'third', 'lost'].map((name) => `remote-${name}`);
@@ -107,33 +101,46 @@ suite('files of API clients', () => {
 
   test('more clients than one transaction takes are planned whole, and done as planned or not at all', async () => {
     const file = join(dir, 'many.json');
-    // 2,000 clients of 9 KB
-    const tags = Array.from({ length: 32 }, (_, index) => `${index}`.padEnd(62, '大'));
-    const description = '大'.repeat(1_000);
-    const clients = Array.from({ length: 2_000 }, (_, index) => ({
+    const write = (clients: readonly object[]) => {
+      writeFileSync(file, JSON.stringify({ version: 1, clients }));
+    };
+    const apply = (...options: string[]) => local(['apply', '-f', file, '--yes', ...options]);
+    // what is said before anybody is asked, for more than 10,000
+    const small = Array.from({ length: 10_001 }, (_, index) => ({ api_client_id: `many-${index}` }));
+    write(small);
+    const pruned = await apply('--prune');
+    assert.deepEqual([pruned.exitCode, /one transaction takes/.test(pruned.stderr)], [2, true], pruned.stderr);
+    write([...small, { api_client_id: 'many-7' }]);
+    const twice = await apply();
+    assert.deepEqual([twice.exitCode, /"many-7" is there twice/.test(twice.stderr)], [2, true], twice.stderr);
+
+    // 1,400 clients of 12 KB, with letters of four bytes
+    const tags = Array.from({ length: 32 }, (_, index) => `${index}${'𠀀'.repeat(60)}`);
+    const description = '𠀀'.repeat(1_000);
+    const clients = Array.from({ length: 1_400 }, (_, index) => ({
       api_client_id: `many-${index}`,
       description,
       tags,
     }));
-    writeFileSync(file, JSON.stringify({ version: 1, clients }));
-    const pruned = await local(['apply', '-f', file, '--yes', '--prune']);
-    assert.deepEqual([pruned.exitCode, /one transaction takes/.test(pruned.stderr)], [2, true], pruned.stderr);
-    writeFileSync(file, JSON.stringify({ version: 1, clients: [...clients, { api_client_id: 'many-7' }] }));
-    const twice = await local(['apply', '-f', file, '--yes']);
-    assert.deepEqual([twice.exitCode, /"many-7" is there twice/.test(twice.stderr)], [2, true], twice.stderr);
-    writeFileSync(file, JSON.stringify({ version: 1, clients: [...clients, { api_client_id: ' ' }] }));
-    const wrong = await local(['apply', '-f', file, '--yes']);
-    assert.match(wrong.stderr, /^apigw: In part 2 of 2, .*api_client_id/);
-    assert.deepEqual((await done(local(['clients', 'list', '--output', 'json', '--tag', 'x']))).json, []);
-    assert.equal((await local(['clients', 'show', 'many-0'])).exitCode, 3, 'nothing was done');
-
-    writeFileSync(file, JSON.stringify({ version: 1, clients }));
-    const { stdout, stderr } = await done(local(['apply', '-f', file, '--yes']));
-    assert.match(stdout, /^plan: 2000 to create, 0 to update, 0 to delete, 0 as they are$/m);
-    assert.match(stderr, /done: 2000 created/);
+    write(clients);
+    const { stdout, stderr } = await done(apply());
+    assert.match(stdout, /^plan: 1400 to create, 0 to update, 0 to delete, 0 as they are$/m);
+    assert.match(stderr, /done: 1400 created/);
     const exported = await done(local(['export', '--output', 'json']));
     const again = await done(local(['apply', '-f', '-', '--yes'], { input: exported.stdout }));
-    assert.match(again.stdout, /^plan: 0 to create, 0 to update, 0 to delete, 20\d\d as they are$/m);
+    assert.match(again.stdout, /^plan: 0 to create, 0 to update, 0 to delete, 14\d\d as they are$/m);
+
+    write([
+      { api_client_id: 'many-new' },
+      { ...clients[0], scopes: ['new'] },
+      ...clients.slice(1),
+      { api_client_id: ' ' },
+    ]);
+    const wrong = await apply();
+    assert.match(wrong.stderr, /^apigw: In part 2 of 2, .*api_client_id/);
+    assert.equal((await local(['clients', 'show', 'many-new'])).exitCode, 3, 'nothing was done');
+    const first = (await done(local(['clients', 'show', 'many-0', '--output', 'json']))).json as { scopes: unknown };
+    assert.deepEqual(first.scopes, []);
   });
 
   test('a file without end is read to 64 MB', async () => {

@@ -7,7 +7,8 @@ import fc from 'fast-check';
 import { parse as parseYaml, stringify } from 'yaml';
 import type { Imported } from '../../src/cli/import/collector.ts';
 import { ImportError } from '../../src/cli/import/import-error.ts';
-import { importFormats, maxImportBytes, readImport, type ImportFormat } from '../../src/cli/import/read-import.ts';
+import { importFormats, type ImportFormat } from '../../src/cli/import/formats.ts';
+import { maxImportBytes, readImport } from '../../src/cli/import/read-import.ts';
 import { createRequest } from '../../src/http/schemas.ts';
 import { root } from '../support/stack.ts';
 

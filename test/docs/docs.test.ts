@@ -11,7 +11,7 @@ import { reasons, type Reason } from '../../src/reasons.ts';
 import { traceSettings } from '../../src/trace-settings.ts';
 import { anchors, blocks, pages, read, transcript, withBlocks } from '../support/pages.ts';
 import { makeTempDir, root, startTestStack } from '../support/stack.ts';
-import { startUp, stopUp, type Up } from '../support/up.ts';
+import { startUp, stopUp, withoutNpm, type Up } from '../support/up.ts';
 
 const run = promisify(execFile);
 /** What differs from run to run, by its shape. */
@@ -80,11 +80,11 @@ suite('the documents', () => {
       mkdirSync(join(clone, 'config'), { recursive: true });
       symlinkSync(join(root, 'nginx'), join(clone, 'nginx'));
       symlinkSync(stateDir, join(clone, '.apigw'));
-      const up = await startUp({
-        APIGW_STATE_DIR: stateDir,
-        APIGW_CONFIG_DIR: join(clone, 'config'),
-        API_KEY_CREATE: 'true',
-      });
+      const up = await startUp(
+        { APIGW_STATE_DIR: stateDir, APIGW_CONFIG_DIR: join(clone, 'config'), API_KEY_CREATE: 'true' },
+        // test/up types it
+        withoutNpm,
+      );
       try {
         await play(page, up, stateDir, clone);
       } finally {
@@ -206,23 +206,12 @@ suite('the documents', () => {
       assert.ok(documented.includes(reason), reason);
   });
 
-  test('show nginx blocks that work as they stand: docs/nginx.md', async () => {
-    const stack = await startTestStack({ edit: (conf) => withBlocks(conf, blocks('docs/nginx.md', 'nginx')) });
-    try {
-      const internal = { key: stack.adminKey, headers: { Host: 'internal.example.com' } };
-      assert.equal((await stack.ask('/', internal)).json['reason'], 'authentication_disabled');
-      assert.equal((await stack.ask('/', { key: stack.adminKey })).status, 200);
-    } finally {
-      await stack.stop();
-    }
-  });
-
-  test('show nginx blocks that work as they stand: docs/protect.md', async () => {
+  test('show nginx blocks that work as they stand: docs/nginx.md and docs/protect.md', async () => {
     const documented = blocks('docs/protect.md', 'nginx');
     const reports = documented.find((block) => block.startsWith('  location /reports/')) ?? '';
     const [, rewrite = ''] = /`(rewrite [^`]+)`/.exec(read('docs/protect.md')) ?? [];
     const cut = reports.replace('{   # protected', `{   # protected\n    ${rewrite}`).replace('/reports/', '/cut/');
-    const all = [...documented, cut.replace('^/reports/', '^/cut/')];
+    const all = [...blocks('docs/nginx.md', 'nginx'), ...documented, cut.replace('^/reports/', '^/cut/')];
     const stack = await startTestStack({
       edit: (conf) =>
         // the other application is the same one, and the other proxy is this test
@@ -233,6 +222,10 @@ suite('the documents', () => {
     const key = stack.adminKey;
     const seen = (header: string) => stack.application.seen.at(-1)?.headers[header];
     try {
+      const internal = { key, headers: { Host: 'internal.example.com' } };
+      assert.equal((await stack.ask('/', internal)).json['reason'], 'authentication_disabled');
+      assert.equal((await stack.ask('/', { key })).status, 200);
+
       assert.equal((await stack.ask('/status')).status, 200);
       assert.equal((await stack.ask('/statuses')).status, 401);
 

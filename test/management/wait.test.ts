@@ -85,8 +85,9 @@ interface Gateways {
 const statuses = async ({ decide }: GatewayProcess, token: string) =>
   new Set(await Promise.all(Array.from({ length: 8 }, () => decide(token))));
 
+const onSqlite = 'two gateways on one SQLite file';
 const kinds: Record<string, () => Promise<readonly [count: number, env: Record<string, string>]>> = {
-  'two gateways on one SQLite file': () => Promise.resolve([2, {}]),
+  [onSqlite]: () => Promise.resolve([2, {}]),
   'three gateways on one PostgreSQL': async () => {
     const server = await sharedPostgres();
     return [3, { DATABASE_URL: server.url(await server.createDatabase()) }];
@@ -96,108 +97,19 @@ const kinds: Record<string, () => Promise<readonly [count: number, env: Record<s
 /** Tests one after the other: else they would inherit it. */
 const inTurn = { concurrency: 1 };
 
-// one of them waits for a gateway to be taken for dead
-suite('?wait', { concurrency: 2 }, () => {
-  for (const [kind, prepare] of Object.entries(kinds))
-    suite(`with ${kind}`, inTurn, () => {
-      let all: Gateways;
-      let processes: number;
-      before(async () => {
-        const [count, env] = await prepare();
-        processes = count;
-        all = await startAll(count, env);
-      });
-      after(() => all.stop());
-
-      test('answers when every gateway refuses what was deleted, disabled, rotated or declared otherwise', async (t) => {
-        const { first, others, key } = all;
-        const changes: Record<string, (id: number) => Promise<readonly [number, number]>> = {
-          DELETE: async (id) => [(await first.manage('DELETE', `/${id}?wait=2s`, key)).status, 204],
-          PUT: async (id) => [(await first.manage('PUT', `/${id}?wait=2s`, key, { enabled: false })).status, 200],
-          rotate: async (id) => [
-            (await first.manage('POST', `/${id}/rotate?wait=2s`, key, { overlap: 0 })).status,
-            201,
-          ],
-          'DELETE of the key': async (id) => {
-            const [made] = (await first.manage('GET', `/${id}/keys`, key)).json as unknown as [Json];
-            return [(await first.manage('DELETE', `/${id}/keys/${String(made['id'])}?wait=2s`, key)).status, 204];
-          },
-          apply: async (id) => {
-            const { api_client_id: name } = (await first.manage('GET', `/${id}`, key)).json;
-            const document = { version: 1, clients: [{ api_client_id: name, enabled: false }] };
-            return [(await first.call('POST', '/apply?wait=2s', key, document)).status, 200];
-          },
-        };
-        const times: number[] = [];
-        for (const [what, change] of Object.entries(changes)) {
-          const { id, token } = await all.rememberedClient();
-          const startedAt = performance.now();
-          const [status, expected] = await change(id);
-          times.push(performance.now() - startedAt);
-          assert.equal(status, expected, what);
-          for (const gateway of others)
-            assert.ok(!(await statuses(gateway, token)).has(204), `${what}: granted by another one after the answer`);
-        }
-        t.diagnostic(`waited for ${times.map((time) => time.toFixed(0)).join(', ')} ms`);
-      });
-
-      test('is told which gateways there are: each process, at the revision of the database', async () => {
-        await until('all are there', async () => {
-          const { json } = await all.first.call('GET', '/gateways', all.key);
-          const gateways = json['gateways'] as Listed[];
-          return gateways.length === processes && gateways.every((one) => one.applied_revision === json['revision']);
-        });
-        assert.equal(new Set((await all.list()).map(({ gateway }) => gateway)).size, processes);
-      });
-
-      test('makes no revision and no event besides the change', async () => {
-        const { first, key } = all;
-        const revision = async () => (await first.call('GET', '/gateways', key)).json['revision'] as number;
-        const { id } = await all.newClient();
-        const earlier = await revision();
-        assert.equal((await first.manage('PUT', `/${id}?wait=2s`, key, { name: 'x' })).status, 200);
-        assert.equal(await revision(), earlier + 1);
-        const events = (await first.call('GET', `/audit-events?client_id=${id}`, key)).json as unknown as Json[];
-        assert.deepEqual(
-          events.map(({ action }) => action),
-          ['api_client.update', 'api_client.create'],
-        );
-      });
-    });
-  suite('with a gateway of two workers', inTurn, () => {
-    let all: Gateways;
-    before(async () => {
-      all = await startAll(1, { APIGW_WORKERS: '2' });
-    });
-    after(() => all.stop());
-
-    test('the command line, on the same database, ends when both refuse', async () => {
-      assert.equal((await all.list()).length, 2);
-      for (let round = 0; round < 2; round++) {
-        const { id, token } = await all.rememberedClient();
-        const cli = await runCli(['clients', 'disable', String(id), '--wait', '3s'], { env: all.env });
-        assert.equal(cli.exitCode, 0, cli.stderr);
-        assert.deepEqual(await statuses(all.first, token), new Set([403]));
-      }
-      const { id, token } = await all.rememberedClient();
-      assert.equal((await all.first.manage('DELETE', `/${id}?wait=2s`, all.key)).status, 204);
-      assert.deepEqual(await statuses(all.first, token), new Set([401]));
-    });
-  });
-
+function whenOneIsStopped(getAll: () => Gateways): void {
   suite('a gateway that is stopped in its tracks', inTurn, () => {
     let all: Gateways;
     let behind: GatewayProcess;
     let name: string;
     before(async () => {
-      all = await startAll(2);
+      all = getAll();
       [behind] = all.others as [GatewayProcess];
       name = (await all.list()).map(({ gateway }) => gateway).find((one) => one.endsWith(`/${behind.child.pid}`)) ?? '';
       assert.notEqual(name, '');
     });
-    after(async () => {
+    after(() => {
       behind.child.kill('SIGCONT');
-      await all.stop();
     });
     const isNamed = (json: Json, appliedBefore: number) => {
       const { pending, revision } = json['propagation'] as Waited;
@@ -281,6 +193,99 @@ suite('?wait', { concurrency: 2 }, () => {
       assert.notEqual((await first.manage('GET', `/${id}`, key)).json['name'], 'changed');
       const cli = await runCli(['clients', 'delete', '1', '--yes', '--wait', '9s'], {});
       assert.equal(cli.exitCode, 2);
+    });
+  });
+}
+
+// one of them waits for a gateway to be taken for dead
+suite('?wait', { concurrency: 2 }, () => {
+  for (const [kind, prepare] of Object.entries(kinds))
+    suite(`with ${kind}`, inTurn, () => {
+      let all: Gateways;
+      let processes: number;
+      before(async () => {
+        const [count, env] = await prepare();
+        processes = count;
+        all = await startAll(count, env);
+      });
+      after(() => all.stop());
+
+      test('answers when every gateway refuses what was deleted, disabled, rotated or declared otherwise', async (t) => {
+        const { first, others, key } = all;
+        const changes: Record<string, (id: number) => Promise<readonly [number, number]>> = {
+          DELETE: async (id) => [(await first.manage('DELETE', `/${id}?wait=2s`, key)).status, 204],
+          PUT: async (id) => [(await first.manage('PUT', `/${id}?wait=2s`, key, { enabled: false })).status, 200],
+          rotate: async (id) => [
+            (await first.manage('POST', `/${id}/rotate?wait=2s`, key, { overlap: 0 })).status,
+            201,
+          ],
+          'DELETE of the key': async (id) => {
+            const [made] = (await first.manage('GET', `/${id}/keys`, key)).json as unknown as [Json];
+            return [(await first.manage('DELETE', `/${id}/keys/${String(made['id'])}?wait=2s`, key)).status, 204];
+          },
+          apply: async (id) => {
+            const { api_client_id: name } = (await first.manage('GET', `/${id}`, key)).json;
+            const document = { version: 1, clients: [{ api_client_id: name, enabled: false }] };
+            return [(await first.call('POST', '/apply?wait=2s', key, document)).status, 200];
+          },
+        };
+        const times: number[] = [];
+        for (const [what, change] of Object.entries(changes)) {
+          const { id, token } = await all.rememberedClient();
+          const startedAt = performance.now();
+          const [status, expected] = await change(id);
+          times.push(performance.now() - startedAt);
+          assert.equal(status, expected, what);
+          for (const gateway of others)
+            assert.ok(!(await statuses(gateway, token)).has(204), `${what}: granted by another one after the answer`);
+        }
+        t.diagnostic(`waited for ${times.map((time) => time.toFixed(0)).join(', ')} ms`);
+      });
+
+      test('is told which gateways there are: each process, at the revision of the database', async () => {
+        await until('all are there', async () => {
+          const { json } = await all.first.call('GET', '/gateways', all.key);
+          const gateways = json['gateways'] as Listed[];
+          return gateways.length === processes && gateways.every((one) => one.applied_revision === json['revision']);
+        });
+        assert.equal(new Set((await all.list()).map(({ gateway }) => gateway)).size, processes);
+      });
+
+      test('makes no revision and no event besides the change', async () => {
+        const { first, key } = all;
+        const revision = async () => (await first.call('GET', '/gateways', key)).json['revision'] as number;
+        const { id } = await all.newClient();
+        const earlier = await revision();
+        assert.equal((await first.manage('PUT', `/${id}?wait=2s`, key, { name: 'x' })).status, 200);
+        assert.equal(await revision(), earlier + 1);
+        const events = (await first.call('GET', `/audit-events?client_id=${id}`, key)).json as unknown as Json[];
+        assert.deepEqual(
+          events.map(({ action }) => action),
+          ['api_client.update', 'api_client.create'],
+        );
+      });
+
+      // the last, because in it one of the two comes to its end
+      if (kind === onSqlite) whenOneIsStopped(() => all);
+    });
+  suite('with a gateway of two workers', inTurn, () => {
+    let all: Gateways;
+    before(async () => {
+      all = await startAll(1, { APIGW_WORKERS: '2' });
+    });
+    after(() => all.stop());
+
+    test('the command line, on the same database, ends when both refuse', async () => {
+      assert.equal((await all.list()).length, 2);
+      for (let round = 0; round < 2; round++) {
+        const { id, token } = await all.rememberedClient();
+        const cli = await runCli(['clients', 'disable', String(id), '--wait', '3s'], { env: all.env });
+        assert.equal(cli.exitCode, 0, cli.stderr);
+        assert.deepEqual(await statuses(all.first, token), new Set([403]));
+      }
+      const { id, token } = await all.rememberedClient();
+      assert.equal((await all.first.manage('DELETE', `/${id}?wait=2s`, all.key)).status, 204);
+      assert.deepEqual(await statuses(all.first, token), new Set([401]));
     });
   });
 });

@@ -18,10 +18,17 @@ after(() => {
   for (const npm of spawned) npm.kill('SIGTERM');
 });
 
+export const typed = ['npm', 'run', 'up'] as const;
+/** The same without npm, for what is not about how it is started. */
+export const withoutNpm = [process.execPath, 'scripts/up.mjs'] as const;
+
 /** `npm run up`, as it is typed. */
-export async function spawnUp(env: Record<string, string>): Promise<Up> {
+export async function spawnUp(
+  env: Record<string, string>,
+  [command, ...args]: typeof typed | typeof withoutNpm = typed,
+): Promise<Up> {
   const [httpPort, httpsPort] = await freePorts(2);
-  const npm = spawn('npm', ['run', 'up'], {
+  const npm = spawn(command, args, {
     cwd: root,
     env: { ...process.env, APIGW_HTTP_PORT: String(httpPort), APIGW_HTTPS_PORT: String(httpsPort), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -37,8 +44,8 @@ export async function spawnUp(env: Record<string, string>): Promise<Up> {
   });
 }
 
-export async function startUp(env: Record<string, string>): Promise<Up> {
-  const up = await spawnUp(env);
+export async function startUp(env: Record<string, string>, command?: typeof typed | typeof withoutNpm): Promise<Up> {
+  const up = await spawnUp(env, command);
   await until(
     'npm run up is up',
     () => {

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
-import { startGateway, spawnGateway, stopGateway } from '../support/gateway.ts';
+import { startGateway, spawnGateway, stopGateway, type GatewayProcess } from '../support/gateway.ts';
 import { readSamples, sumOf } from '../support/metrics.ts';
 import { makeTempDir, startTestStack, until, withoutLimits, type TestStack } from '../support/stack.ts';
 
@@ -119,30 +119,6 @@ suite('two workers behind nginx', () => {
 });
 
 suite('a primary', () => {
-  test('leaves neither a worker nor a socket behind after SIGTERM, and ends with 0', async () => {
-    const gateway = await startGateway(undefined, two);
-    const workers = childrenOf(gateway.child.pid ?? 0);
-    assert.equal(workers.length, 2);
-    assert.deepEqual(await stopGateway(gateway), [0, null]);
-    assert.ok(!workers.some(isAlive));
-    assert.deepEqual(
-      readdirSync(gateway.dir).filter((name) => name.endsWith('.sock')),
-      [],
-    );
-    assert.equal(gateway.output().match(/"msg":"stopped"/g)?.length, 1);
-  });
-
-  test('that is killed takes its workers with it, and the next one starts over its sockets', async () => {
-    const gateway = await startGateway(undefined, two);
-    const workers = childrenOf(gateway.child.pid ?? 0);
-    await stopGateway(gateway, 'SIGKILL');
-    await until('no worker is left', () => !workers.some(isAlive));
-    assert.ok(existsSync(join(gateway.dir, 'gateway-d.sock')));
-    const next = await startGateway(gateway.dir, { ...two, API_KEY_CREATE: 'true' });
-    assert.equal(await next.decide(next.firstKey()), 204);
-    await stopGateway(next);
-  });
-
   test('whose first worker cannot start says why once and ends with 1; a mistake in the environment is 78', async () => {
     const nowhere = spawnGateway(undefined, { ...two, DATABASE_URL: 'sqlite:/dev/null/apigw.db' });
     assert.deepEqual(await nowhere.ended, [1, null]);
@@ -167,26 +143,60 @@ suite('a primary', () => {
     assert.doesNotMatch(gateway.output(), /"worker":/);
     await stopGateway(gateway);
   });
+});
+
+suite('a primary that is killed, and the next one', () => {
+  const dir = makeTempDir();
+  let orphans: number[];
+  let next: GatewayProcess;
+  before(async () => {
+    const killed = await startGateway(dir, two);
+    orphans = childrenOf(killed.child.pid ?? 0);
+    await stopGateway(killed, 'SIGKILL');
+    await until('no worker is left', () => !orphans.some(isAlive));
+    assert.ok(existsSync(join(dir, 'gateway-d.sock')));
+    next = await startGateway(dir, { ...two, API_KEY_CREATE: 'true' });
+  });
+  after(() => stopGateway(next));
+
+  test('takes its workers with it, and the next one starts over its sockets', async () => {
+    assert.equal(orphans.length, 2);
+    assert.equal(await next.decide(next.firstKey()), 204);
+  });
 
   test('ends a worker that is silent before a change is acknowledged, and says so', async () => {
-    const gateway = await startGateway(undefined, { ...two, API_KEY_CREATE: 'true' });
-    const [first = 0, second = 0] = childrenOf(gateway.child.pid ?? 0).sort((a, b) => a - b);
+    const [first = 0, second = 0] = childrenOf(next.child.pid ?? 0).sort((a, b) => a - b);
     // only one of them is given the connection; the other, halted, is handed those that come next
     process.kill(second, 'SIGSTOP');
     try {
       const statuses = await Promise.all(
         [1, 2].map(() =>
           Promise.race([
-            gateway.manage('POST', '', gateway.firstKey(), {}).then(({ status }) => status),
+            next.manage('POST', '', next.firstKey(), {}).then(({ status }) => status),
             new Promise<undefined>((resolve) => setTimeout(resolve, 3_000, undefined)),
           ]),
         ),
       );
       assert.ok(statuses.includes(201), `${statuses.join()} by ${first}`);
-      assert.match(gateway.output(), /a worker does not answer; it is ended/);
-      assert.ok(!childrenOf(gateway.child.pid ?? 0).includes(second), 'the silent worker is gone');
+      assert.match(next.output(), /a worker does not answer; it is ended/);
+      assert.ok(!childrenOf(next.child.pid ?? 0).includes(second), 'the silent worker is gone');
     } finally {
-      await stopGateway(gateway);
+      if (isAlive(second)) process.kill(second, 'SIGCONT');
     }
+  });
+
+  test('leaves neither a worker nor a socket behind after SIGTERM, and ends with 0', async () => {
+    let workers: number[] = [];
+    await until('there are two workers', () => {
+      workers = childrenOf(next.child.pid ?? 0);
+      return workers.length === 2;
+    });
+    assert.deepEqual(await stopGateway(next), [0, null]);
+    assert.ok(!workers.some(isAlive));
+    assert.deepEqual(
+      readdirSync(next.dir).filter((name) => name.endsWith('.sock')),
+      [],
+    );
+    assert.equal(next.output().match(/"msg":"stopped"/g)?.length, 1);
   });
 });

@@ -75,7 +75,7 @@ export function addAudit(program: Command): void {
           found.push(...page);
           if (found.length >= options.limit) break;
         }
-        output.rows(found.slice(0, options.limit), columns);
+        await output.rows(found.slice(0, options.limit), columns);
       }),
     );
 }

@@ -4,7 +4,6 @@ import type { Command } from 'commander';
 import { createPolicyCompiler } from '../../auth/policy.ts';
 import { nameOfDatabase, type DatabaseAddress } from '../../database-address.ts';
 import { readPolicy } from '../../http/request-headers.ts';
-import { inspectDatabase } from '../../store/backup.ts';
 import { configure, expectLocal, outputOf, problemsOf } from '../connection.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { policyHeadersOf } from '../server-settings.ts';
@@ -34,7 +33,7 @@ export function addCheckConfig(program: Command): void {
         options.dump === undefined
           ? [checkEnvironment(), await checkDatabase(), checkPolicy(options), await checkNginx(options)].flat()
           : await checkDump(options.dump, options.strict);
-      showChecks(checks, output);
+      await showChecks(checks, output);
       if (checks.some(({ result }) => result === 'wrong')) process.exitCode = exitCodes.failed;
     });
 }
@@ -59,6 +58,7 @@ async function checkDatabase(): Promise<Check[]> {
       accessSync(existsSync(folder) ? folder : dirname(folder), constants.W_OK);
       return [{ what, result: 'ok', seen: `${name} does not exist and will be made` }];
     }
+    const { inspectDatabase } = await import('../../store/backup.ts');
     const found = await inspectDatabase(database);
     if (!found) return [{ what, result: 'ok', seen: `${name} is empty, and a start makes its tables` }];
     const { version, latest } = found;

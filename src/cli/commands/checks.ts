@@ -11,11 +11,11 @@ export interface Check {
 
 const colours = { ok: 'green', warning: 'yellow', wrong: 'red', skipped: 'gray', 'not checked': 'gray' } as const;
 
-export function showChecks(checks: readonly Check[], output: Output): void {
+export async function showChecks(checks: readonly Check[], output: Output): Promise<void> {
   const columns: readonly Column<Check>[] = [
     { title: 'CHECK', value: ({ what }) => what },
     { title: 'RESULT', value: ({ result }) => output.paint(colours[result], result) },
     { title: 'SEEN', value: ({ seen, remedy }) => (remedy === undefined ? seen : `${seen}. ${remedy}`) },
   ];
-  output.rows(checks, columns);
+  await output.rows(checks, columns);
 }

@@ -83,7 +83,7 @@ export function addClients(program: Command): void {
           found.push(...page);
           if (options.limit !== undefined && found.length >= options.limit) break;
         }
-        output.rows(found.slice(0, options.limit), columns);
+        await output.rows(found.slice(0, options.limit), columns);
       }),
     );
 
@@ -99,9 +99,9 @@ export function addClients(program: Command): void {
           output.json({ ...client, keys });
           return;
         }
-        showClient(client, output);
+        await showClient(client, output);
         output.line('');
-        output.rows(keys, keyColumns);
+        await output.rows(keys, keyColumns);
       }),
     );
 
@@ -134,7 +134,7 @@ export function addClients(program: Command): void {
         const { id } = await resolveClient(api, text);
         const query = { force: options.force, wait: options.wait };
         const client = await api.call<ShownClient>('PUT', `${clientsPath}/${id}`, { body: toBody(options), query });
-        showClient(client, output);
+        await showClient(client, output);
         notePending(client, output);
       }),
     );
@@ -152,7 +152,7 @@ export function addClients(program: Command): void {
           const { id } = await resolveClient(api, text);
           const call = { body: { enabled: isEnabled }, query: { force: options.force, wait: options.wait } };
           const client = await api.call<ShownClient>('PUT', `${clientsPath}/${id}`, call);
-          showClient(client, output);
+          await showClient(client, output);
           notePending(client, output);
         }),
       );
@@ -218,7 +218,7 @@ function toBody(options: ChangeOptions): object {
 }
 
 /** Without the two more names of the id, which are for scripts, and without what is said after it. */
-function showClient(client: ShownClient, output: Output): void {
+async function showClient(client: ShownClient, output: Output): Promise<void> {
   const isShown = ([name]: [string, unknown]) => !['api_key_id', 'api_client_entity_id', 'propagation'].includes(name);
-  output.fields(output.format === 'json' ? client : Object.fromEntries(Object.entries(client).filter(isShown)));
+  await output.fields(output.format === 'json' ? client : Object.fromEntries(Object.entries(client).filter(isShown)));
 }

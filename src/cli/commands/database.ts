@@ -5,10 +5,9 @@ import type { Command } from 'commander';
 import type { Actor } from '../../clients/api-client.ts';
 import { parseDatabaseUrl, type Config } from '../../config.ts';
 import { nameOfDatabase, parsePostgresUrl } from '../../database-address.ts';
-import { backUp, recordDone, restore } from '../../store/backup.ts';
-import { openOperatorApi, operatorName } from '../../operator.ts';
 import { askListener, configure, expectLocal, outputOf, readText } from '../connection.ts';
 import { CliError, exitCodes } from '../exit-codes.ts';
+import { operatorName } from '../operator-name.ts';
 import { createOutput } from '../output.ts';
 import { startProgress, type Progress } from '../progress.ts';
 
@@ -25,7 +24,8 @@ export function addDatabase(program: Command): void {
     .action(async (_: unknown, command: Command) => {
       expectLocal(command);
       const config = configure();
-      const api = await openOperatorApi(config, () => Promise.resolve(undefined));
+      const { openOperatorApi } = await import('../../operator.ts');
+      const api = await openOperatorApi(config, operatorName(), () => Promise.resolve(undefined));
       try {
         line(await api.clients.bootstrap(config.bootstrapKeyLifetime, operator()));
       } finally {
@@ -43,6 +43,7 @@ export function addDatabase(program: Command): void {
       if (process.stdout.isTTY)
         throw new CliError('A backup is no text. Send it to a file: apigw backup > apigw-backup.db', exitCodes.usage);
       const databaseFile = expectFile(configure(), 'pg_dump --format=custom "$DATABASE_URL" > apigw.dump');
+      const { backUp, recordDone } = await import('../../store/backup.ts');
       await withTemporary(databaseFile, async (file) => {
         await backUp(databaseFile, file);
         // before it is anybody's; the copy matters more than its event
@@ -78,6 +79,7 @@ export function addDatabase(program: Command): void {
         )
           throw new CliError('The gateway is running. Stop it, then restore.', exitCodes.conflict);
         await pipeline(process.stdin, createWriteStream(file, { mode: 0o600 }));
+        const { restore } = await import('../../store/backup.ts');
         const { clients, kept } = await restore(file, databaseFile, operator(), new Date()).catch((error: unknown) => {
           const { message } = error as Error;
           throw new CliError(
@@ -136,7 +138,7 @@ function addMigrateStore(program: Command): void {
           throw new CliError(`Nothing has been copied. ${(error as Error).message}`, exitCodes.failed, error);
         })
         .finally(() => progress?.stop());
-      outputOf(command).rows(migrated, [
+      await outputOf(command).rows(migrated, [
         { title: 'TABLE', value: ({ table }) => table },
         { title: 'ROWS', value: ({ rows }) => String(rows) },
         { title: 'SHA-256', value: ({ digest }) => digest },

@@ -1,14 +1,11 @@
 import { Option, type Command } from 'commander';
-import { stringify } from 'yaml';
 import type { Api } from '../api.ts';
 import { readText, withApi } from '../connection.ts';
 import { CliError, exitCodes } from '../exit-codes.ts';
 import type { Declaration, Note } from '../import/declaration.ts';
-import { parseStructured } from '../import/place.ts';
-import { importFormats, readImport, type ImportFormat } from '../import/read-import.ts';
+import { importFormats, type ImportFormat } from '../import/formats.ts';
 import type { Output } from '../output.ts';
 import { confirm } from './confirm.ts';
-import { makeKeys, openKeyFile } from './key-file.ts';
 import { carryOut, makePlan, showPlan, type Applied } from './plan.ts';
 
 interface Options {
@@ -30,7 +27,7 @@ export function addDeclarations(program: Command): void {
       withApi(command, async (api, output) => {
         const document = await api.call<Declaration>('GET', '/v1/management/export');
         if (output.format === 'json') output.json(document);
-        else process.stdout.write(stringify(document, { lineWidth: 0 }));
+        else process.stdout.write((await import('yaml')).stringify(document, { lineWidth: 0 }));
       }),
     );
 
@@ -46,6 +43,7 @@ export function addDeclarations(program: Command): void {
       withApi(
         command,
         async (api, output) => {
+          const { parseStructured } = await import('../import/place.ts');
           const document = parseStructured(readText(options.file), options.file).value;
           const query = { prune: options.prune, force: options.force };
           const plan = await makePlan(api, document, query);
@@ -83,6 +81,7 @@ async function importClients(
   file: string,
   { from, yes, keysTo, update }: Options,
 ): Promise<void> {
+  const { readImport } = await import('../import/read-import.ts');
   const { document, notes } = readImport(from, readText(file), { file });
   showNotes(notes, output);
   const plan = await makePlan(api, document, {});
@@ -92,6 +91,7 @@ async function importClients(
     output.note('Nothing was done; with --yes it is.');
     return;
   }
+  const { makeKeys, openKeyFile } = await import('./key-file.ts');
   // first the file: keys that could be written nowhere would be lost
   const keyFile = keysTo === undefined ? undefined : openKeyFile(keysTo);
   const { changes } = await carryOut(api, plan, {});

@@ -3,8 +3,6 @@ import { dirname } from 'node:path';
 import { Option, type Command } from 'commander';
 import type { Config } from '../../config.ts';
 import type { DatabaseAddress } from '../../database-address.ts';
-import { examineDatabase } from '../../store/examine.ts';
-import { openStore } from '../../store/open-store.ts';
 import { parseApiKey } from '../../auth/api-key.ts';
 import {
   askListener,
@@ -19,8 +17,6 @@ import {
   type GlobalOptions,
 } from '../connection.ts';
 import { CliError, exitCodes, type ExitCode } from '../exit-codes.ts';
-import { examineFrontDoor, isUnreachable } from '../front-door/examine.ts';
-import { summaryOf, toRow, toRows } from '../front-door/rows.ts';
 import type { Output } from '../output.ts';
 import { showChecks, type Check } from './checks.ts';
 
@@ -56,7 +52,7 @@ export function addDoctor(program: Command): void {
       }
       expectLocal(command);
       const checks = await examineGateway();
-      showChecks(checks, output);
+      await showChecks(checks, output);
       if (checks.some(({ result }) => result === 'wrong')) process.exitCode = exitCodes.failed;
     });
 }
@@ -71,6 +67,8 @@ async function examineFromOutside(
   command: Command,
   output: Output,
 ): Promise<ExitCode> {
+  const { examineFrontDoor, isUnreachable } = await import('../front-door/examine.ts');
+  const { summaryOf, toRow, toRows } = await import('../front-door/rows.ts');
   const options = command.optsWithGlobals<GlobalOptions>();
   const key = readKeyIfAny(options);
   const caFile = caFileOf(options);
@@ -92,7 +90,7 @@ async function examineFromOutside(
   });
   if (output.format === 'json') output.json(findings);
   else {
-    showChecks(all ? findings.map(toRow) : toRows(findings), output);
+    await showChecks(all ? findings.map(toRow) : toRows(findings), output);
     output.note(summaryOf(findings));
   }
   if (findings.some(({ result }) => result === 'wrong')) return exitCodes.failed;
@@ -141,6 +139,8 @@ async function checkStore(address: DatabaseAddress): Promise<Check[]> {
     return [
       { what, result: 'wrong', seen: `${address} does not exist`, remedy: 'Is DATABASE_URL that of the gateway?' },
     ];
+  const { examineDatabase } = await import('../../store/examine.ts');
+  const { openStore } = await import('../../store/open-store.ts');
   try {
     const { database, store } = await openStore(address);
     try {

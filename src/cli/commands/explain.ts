@@ -50,7 +50,7 @@ export function addExplain(program: Command): void {
 }
 
 async function explainDecision(api: Api, id: string, output: Output): Promise<void> {
-  show(await api.call<Explained>('GET', `/v1/management/decisions/${id}`), output);
+  await show(await api.call<Explained>('GET', `/v1/management/decisions/${id}`), output);
 }
 
 function readAuthorization(file: string): string {
@@ -63,7 +63,7 @@ async function explainCredential(api: Api, token: string, options: Options, outp
   const headers = options.conf === undefined ? {} : policyHeadersOf(readText(options.conf), options.host);
   const body = { token, address: options.address };
   const found = await api.call<Explained & { active: boolean }>('POST', '/v1/management/introspect', { body, headers });
-  show(found, output);
+  await show(found, output);
   if (!found.active) process.exitCode = exitCodes.failed;
 }
 
@@ -83,7 +83,7 @@ async function explainRequest(url: string, { header = [], credential }: Options,
     process.exitCode = exitCodes.failed;
     const shown = JSON.parse(problem) as Explained;
     const known = await api.call<Explained>('GET', `/v1/management/decisions/${id ?? ''}`).catch(() => undefined);
-    show(known ?? shown, output);
+    await show(known ?? shown, output);
   });
 }
 
@@ -98,6 +98,6 @@ function toHeaders(lines: readonly string[]): Record<string, string> {
   );
 }
 
-function show(explained: Explained, output: Output): void {
-  output.fields(explained);
+async function show(explained: Explained, output: Output): Promise<void> {
+  await output.fields(explained);
 }

@@ -44,7 +44,7 @@ export function addKeys(program: Command): void {
     .action((text: string, _: unknown, command: Command) =>
       withApi(command, async (api, output) => {
         const { id } = await resolveClient(api, text);
-        output.rows(await api.call<ShownKey[]>('GET', `${clientsPath}/${id}/keys`), keyColumns);
+        await output.rows(await api.call<ShownKey[]>('GET', `${clientsPath}/${id}/keys`), keyColumns);
       }),
     );
 

@@ -1,5 +1,5 @@
 import { isId } from '../../auth/api-key.ts';
-import { redact } from '../../log.ts';
+import { redact } from '../../redact.ts';
 import { ApiProblem, type Api, type Query } from '../api.ts';
 import { CliError, exitCodes } from '../exit-codes.ts';
 

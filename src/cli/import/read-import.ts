@@ -1,15 +1,17 @@
 import { readApisix } from './apisix.ts';
 import type { Imported } from './collector.ts';
 import { readHtpasswd } from './htpasswd.ts';
+import type { ImportFormat } from './formats.ts';
 import { ImportError } from './import-error.ts';
 import { readKong } from './kong.ts';
 import { readOpenresty } from './openresty.ts';
 
-const readers = { kong: readKong, apisix: readApisix, htpasswd: readHtpasswd, openresty: readOpenresty } as const;
-
-export type ImportFormat = keyof typeof readers;
-
-export const importFormats = Object.keys(readers) as readonly ImportFormat[];
+const readers: Readonly<Record<ImportFormat, (text: string, file: string) => Imported>> = {
+  kong: readKong,
+  apisix: readApisix,
+  htpasswd: readHtpasswd,
+  openresty: readOpenresty,
+};
 
 export interface ImportOptions {
   /** What errors call the source. */

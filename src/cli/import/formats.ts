@@ -1,0 +1,4 @@
+/** What an import can read. */
+export const importFormats = ['kong', 'apisix', 'htpasswd', 'openresty'] as const;
+
+export type ImportFormat = (typeof importFormats)[number];
