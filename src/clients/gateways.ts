@@ -138,8 +138,8 @@ export interface Propagation {
 export interface Gateways {
   list(): Promise<{ readonly revision: number; readonly gateways: readonly StoredGateway[] }>;
   /**
-   * Waits until every gateway has followed all changes that are kept by now, for so many milliseconds at most. What is
-   * changed is changed, so it never rejects.
+   * Waits until every gateway has followed all changes that are kept by now, for so many milliseconds at most, or for one
+   * look. What is changed is changed, so it never rejects.
    *
    * @returns undefined when all have
    */
@@ -148,6 +148,8 @@ export interface Gateways {
 
 /** Milliseconds between two looks. */
 const pause = 50;
+/** Milliseconds that the first look may take, for somebody who wants to wait for less. */
+const firstLook = 500;
 
 /** @param ownId of the process that asks, if it decides: it has followed its own changes before it says anything of them */
 export function createGateways(store: GatewayStore, ownId?: string): Gateways {
@@ -160,6 +162,8 @@ export function createGateways(store: GatewayStore, ownId?: string): Gateways {
     async whenFollowed(milliseconds) {
       let known: Propagation | undefined = { revision: undefined, pending: undefined };
       let isOver = false;
+      let hasLooked = (): void => undefined;
+      const looked = new Promise<void>((resolve) => (hasLooked = resolve));
       const watch = async () => {
         let revision: number | undefined;
         while (!isOver) {
@@ -172,10 +176,12 @@ export function createGateways(store: GatewayStore, ownId?: string): Gateways {
           } catch {
             // what was known last is still so
           }
+          hasLooked();
           await after(pause);
         }
       };
-      await Promise.race([watch(), after(milliseconds)]);
+      const patience = Promise.all([after(milliseconds), Promise.race([looked, after(firstLook)])]);
+      await Promise.race([watch(), patience]);
       isOver = true;
       return known;
     },

@@ -765,13 +765,21 @@ suite('the guard of the configuration', () => {
     });
   }
 
+  const several = ['FastCGI, uwsgi, SCGI, gRPC and memcached', 'quoted words', 'a file that an operator includes'];
+  several.push('variables of ours that a regular expression captures', 'a marker that is not in front');
+  several.push('the credential in a log, by way of a map of ours');
+  let dumps: Promise<readonly { readonly text: string; readonly said: string }[]> | undefined;
+  /** What is said of several mistakes by the awk that is there. */
+  const readSeveral = () =>
+    (dumps ??= Promise.all(
+      several.map(async (name) => {
+        const { text } = await dump(mistakes[name]?.files ?? {});
+        return { text, said: await guard(text, '') };
+      }),
+    ));
   for (const awk of ['mawk', 'gawk', 'busybox awk', 'original-awk']) {
     test(`says the same with ${awk}`, { skip: !isThere(awk) }, async () => {
-      const several = ['FastCGI, uwsgi, SCGI, gRPC and memcached', 'quoted words', 'a file that an operator includes'];
-      several.push('variables of ours that a regular expression captures', 'a marker that is not in front');
-      for (const name of [...several, 'the credential in a log, by way of a map of ours']) {
-        const { text } = await dump(mistakes[name]?.files ?? {});
-        const said = await guard(text, '');
+      for (const { text, said } of await readSeveral()) {
         assert.notEqual(said, '');
         assert.equal(await guard(text, '', awk), said);
       }

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { suite, test } from 'node:test';
 import { root } from '../support/stack.ts';
 
 // The suites that depend on nginx once more, with the current stable nginx in place of the distribution's.
@@ -8,9 +8,12 @@ const current = fetchNginx();
 if (current !== undefined) {
   process.env['APIGW_NGINX'] = current;
   const suites = ['configuration', 'flow', 'identity', 'streams', 'bad-requests', 'fail-closed', '../oidc/provider'];
-  for (const name of suites) {
-    await import(`./${name}.test.ts`);
-  }
+  suite('on the current stable nginx', { concurrency: 2 }, () => {
+    for (const name of suites)
+      suite(name, { concurrency: false }, async () => {
+        await import(`./${name}.test.ts`);
+      });
+  });
 }
 
 function fetchNginx(): string | undefined {

@@ -16,7 +16,7 @@ import {
 import { createIssuer, defaultTimes, type Issuer } from '../../src/oidc/issuer.ts';
 import { createIssuers } from '../../src/oidc/issuers.ts';
 import { makeToken, startHostileIssuer, type HostileIssuer } from '../support/hostile-issuer.ts';
-import { setSettings } from '../support/settings.ts';
+import { addServer, setSettings } from '../support/settings.ts';
 import { makeTempDir, startTestStack, until, type TestStack } from '../support/stack.ts';
 
 const minute = 60_000;
@@ -611,27 +611,29 @@ suite('a mistake in the settings of OpenID Connect', () => {
     [{ oidc_clock_tolerance: '1h' }, /\$oidc_clock_tolerance is "1h"; allowed: .*up to 300 seconds/],
     [{ oidc_client_id_claim: '["a"' }, /\$oidc_client_id_claim is/],
   ];
-  for (const [settings, said] of mistakes) {
+  let stack: TestStack;
+  before(async () => {
+    const valid = { open_id_connect_enabled: 'on', oidc_discovery: 'https://issuer.example', oidc_audience: 'api' };
+    stack = await startTestStack({
+      edit: (conf) =>
+        mistakes.reduce((text, [settings], index) => addServer(text, hostOf(index), { ...valid, ...settings }), conf),
+    });
+  });
+  after(() => stack.stop());
+
+  const hostOf = (index: number) => `s${index}.example`;
+  const unquoted = (text: string) => text.replaceAll('\\"', '"');
+
+  for (const [index, [settings, said]] of mistakes.entries()) {
     test(`${JSON.stringify(settings)}: no token is let in, keys work, and the log and /readyz say what to change`, async () => {
-      const stack = await startTestStack({
-        edit: (conf) =>
-          setSettings(conf, {
-            open_id_connect_enabled: 'on',
-            oidc_discovery: 'https://issuer.example',
-            oidc_audience: 'api',
-            ...settings,
-          }),
-      });
-      try {
-        const { status, json } = await stack.ask('/', { headers: { Authorization: 'Bearer a.b.c' } });
-        assert.deepEqual([status, json['reason']], [503, 'policy_invalid']);
-        assert.equal((await stack.ask('/', { key: stack.adminKey })).status, 200);
-        await until('the log says so', () => said.test(stack.output().replaceAll('\\"', '"')));
-        const ready = await stack.ask('/readyz');
-        assert.match(ready.body.replaceAll('\\"', '"'), said);
-      } finally {
-        await stack.stop();
-      }
+      const headers = { Host: hostOf(index) };
+      const before = stack.output().length;
+      const { status, json } = await stack.ask('/', { headers: { ...headers, Authorization: 'Bearer a.b.c' } });
+      assert.deepEqual([status, json['reason']], [503, 'policy_invalid']);
+      assert.equal((await stack.ask('/', { headers, key: stack.adminKey })).status, 200);
+      await until('the log says so', () => said.test(unquoted(stack.output().slice(before))));
+      const ready = await stack.ask('/readyz', { headers });
+      assert.match(unquoted(ready.body), said);
     });
   }
 });

@@ -46,16 +46,27 @@ suite('the database', () => {
     rmSync(dir, { recursive: true });
   });
 
-  test('belongs to its user alone', async () => {
-    const gateway = await startGateway();
-    for (const file of readdirSync(gateway.dir).filter((name) => name.startsWith('apigw.db'))) {
-      assert.equal(statSync(join(gateway.dir, file)).mode & 0o777, 0o600, file);
+  test('belongs to its user alone, as do the addresses, which no other gateway takes; that of a newer program is refused, untouched, with the way back', async () => {
+    const first = await startGateway();
+    for (const file of readdirSync(first.dir).filter((name) => name.startsWith('apigw.db'))) {
+      assert.equal(statSync(join(first.dir, file)).mode & 0o777, 0o600, file);
     }
     for (const name of ['d', 'm']) {
-      assert.equal(statSync(join(gateway.dir, `gateway-${name}.sock`)).mode & 0o777, 0o660, 'no stranger may connect');
+      assert.equal(statSync(join(first.dir, `gateway-${name}.sock`)).mode & 0o777, 0o660, 'no stranger may connect');
     }
-    await stopGateway(gateway);
-    rmSync(gateway.dir, { recursive: true });
+    const other = spawnGateway(first.dir);
+    assert.deepEqual(await other.ended, [1, null]);
+    assert.match(other.output(), /Cannot listen on unix:.*another process answers there/);
+    await stopGateway(first);
+
+    const database = openTestDatabase(first.dir);
+    await database('schema_version').update({ version: 99 });
+    await database.destroy();
+    const older = spawnGateway(first.dir);
+    assert.deepEqual(await older.ended, [1, null]);
+    assert.match(older.output(), /apigw\.db cannot be used\. Its schema has version 99.*a newer program/);
+    assert.doesNotMatch(older.output(), /at .*\.js:/);
+    rmSync(first.dir, { recursive: true });
   });
 
   test('survives a power cut: every commit is flushed', async () => {
@@ -110,19 +121,6 @@ suite('the database', () => {
     rmSync(gateway.dir, { recursive: true });
   });
 
-  test('of a newer program is refused, untouched, with the way back', async () => {
-    const first = await startGateway();
-    await stopGateway(first);
-    const database = openTestDatabase(first.dir);
-    await database('schema_version').update({ version: 99 });
-    await database.destroy();
-    const second = spawnGateway(first.dir);
-    assert.deepEqual(await second.ended, [1, null]);
-    assert.match(second.output(), /apigw\.db cannot be used\. Its schema has version 99.*a newer program/);
-    assert.doesNotMatch(second.output(), /at .*\.js:/);
-    rmSync(first.dir, { recursive: true });
-  });
-
   test('that is none is refused by name', async () => {
     const dir = makeTempDir();
     const gateway = spawnGateway(dir, { DATABASE_URL: 'sqlite:/proc/version' });
@@ -152,15 +150,6 @@ suite('the gateway process', () => {
     assert.deepEqual(await gateway.ended, [78, null]);
     assert.match(gateway.output(), /APIGW_LOG_LEVEL is "loud".*allowed: trace/);
     assert.match(gateway.output(), /APIGW_DECISION_LITSEN is not a setting; did you mean APIGW_DECISION_LISTEN\?/);
-  });
-
-  test('does not take the address of a running one', async () => {
-    const first = await startGateway();
-    const second = spawnGateway(first.dir);
-    assert.deepEqual(await second.ended, [1, null]);
-    assert.match(second.output(), /Cannot listen on unix:.*another process answers there/);
-    await stopGateway(first);
-    rmSync(first.dir, { recursive: true });
   });
 });
 

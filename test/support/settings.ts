@@ -9,6 +9,27 @@ export function setSettings(conf: string, settings: Readonly<Record<string, stri
   }, conf);
 }
 
+/** One more HTTPS server with the shipped lines, and settings of its own beside the defaults. */
+export function addServer(conf: string, name: string, settings: Readonly<Record<string, string>>): string {
+  const text = Object.entries(settings).reduce((edited, [setting, value]) => {
+    const pattern = new RegExp(`^(map \\$server_name \\$${setting}\\s*\\{[^}]*?default [^;]*;)`, 'm');
+    assert.match(edited, pattern, `default.conf has no setting ${setting}`);
+    return edited.replace(pattern, (head) => `${head} "${name}" ${JSON.stringify(value)};`);
+  }, conf);
+  return `${text}
+server {
+  include runtime/listen-https.conf;
+  server_name ${name};
+  include snippets/gateway.conf;
+
+  location / {   # protected
+    proxy_pass http://\${if_granted}application;
+    include snippets/proxy.conf;
+  }
+}
+`;
+}
+
 /** Puts location blocks before the catch-all of the HTTPS server. */
 export function addLocations(conf: string, locations: string): string {
   return conf.replace('  location / {   # protected', () => `${locations}\n  location / {   # protected`);
