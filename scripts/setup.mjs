@@ -111,6 +111,15 @@ function installPostgres() {
   findPostgres();
 }
 
+/** A library for tests that change the address of a name. */
+function installNssWrapper() {
+  const folders = readdirSync('/usr/lib').filter((name) => name.endsWith('-linux-gnu'));
+  if (['', ...folders].some((folder) => existsSync(join('/usr/lib', folder, 'libnss_wrapper.so')))) return;
+  say('installing from the distribution: libnss-wrapper');
+  if (!aptInstall(['libnss-wrapper']))
+    die('libnss_wrapper.so is missing. Install it: sudo apt-get install libnss-wrapper');
+}
+
 /** @type {Readonly<Record<string, string>>} */
 const packageOf = { h2load: 'nghttp2-client', promtool: 'prometheus' };
 
@@ -142,7 +151,10 @@ export function setUp({ forTests = false } = {}) {
   requireNode();
   installPackages();
   installPrograms(['nginx', 'openssl', ...(forTests ? testPrograms : [])]);
-  if (forTests) installPostgres();
+  if (forTests) {
+    installPostgres();
+    installNssWrapper();
+  }
   build();
 }
 

@@ -7,11 +7,19 @@ import { root } from '../support/stack.ts';
 const current = fetchNginx();
 if (current !== undefined) {
   process.env['APIGW_NGINX'] = current;
-  const suites = ['configuration', 'flow', 'identity', 'streams', 'bad-requests', 'fail-closed', '../oidc/provider'];
+  const suites = {
+    configuration: () => import('./configuration.test.ts'),
+    flow: () => import('./flow.test.ts'),
+    identity: () => import('./identity.test.ts'),
+    streams: () => import('./streams.test.ts'),
+    'bad requests': () => import('./bad-requests.test.ts'),
+    'fail closed': () => import('./fail-closed.test.ts'),
+    'access tokens': () => import('../oidc/provider.test.ts'),
+  };
   suite('on the current stable nginx', { concurrency: 2 }, () => {
-    for (const name of suites)
+    for (const [name, load] of Object.entries(suites))
       suite(name, { concurrency: false }, async () => {
-        await import(`./${name}.test.ts`);
+        await load();
       });
   });
 }

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { after, before, suite, test } from 'node:test';
 import { startWay, type Way } from '../support/cut.ts';
 import { startGateways, type Gateways } from '../support/gateways.ts';
+import { createHostNames } from '../support/host-names.ts';
 import { startPostgres, type Postgres } from '../support/postgres.ts';
 import { until } from '../support/stack.ts';
 
@@ -165,10 +166,11 @@ suite('gateways whose PostgreSQL fails', { concurrency: true }, () => {
     let database: string;
     let gateways: Gateways;
     let key: string;
+    const names = createHostNames();
     before(async () => {
       primary = await startPostgres();
       database = await primary.createDatabase();
-      standby = await startPostgres({ standbyOf: primary });
+      standby = await startPostgres({ standbyOf: primary, address: '127.0.0.2', port: primary.port });
       await primary.sql('postgres', "alter system set synchronous_standby_names = '*'");
       await primary.sql('postgres', 'select pg_reload_conf()');
       await until('the standby is synchronous', async () => {
@@ -178,13 +180,15 @@ suite('gateways whose PostgreSQL fails', { concurrency: true }, () => {
         );
         return row?.sync_state === 'sync';
       });
-      const url = primary.url(database).replace(`:${primary.port}/`, `:${primary.port},127.0.0.1:${standby.port}/`);
-      gateways = await startGateways([url, url]);
+      names.set('database.test', '127.0.0.1');
+      const url = primary.url(database);
+      const listed = url.replace(`:${primary.port}/`, `:${primary.port},127.0.0.2:${primary.port}/`);
+      gateways = await startGateways([listed, url.replace('127.0.0.1', 'database.test')], names.env);
       key = gateways.at(0).firstKey();
     });
     after(() => gateways.stop());
 
-    test('dies, and the standby takes over: nothing acknowledged is lost, and no gateway is restarted', async (t) => {
+    test('dies, and the standby takes over, in a list of hosts and as the new address of a name: nothing acknowledged is lost, and no gateway is restarted', async (t) => {
       const acknowledged: string[] = [];
       const revoked: string[] = [];
       let isOver = false;
@@ -209,8 +213,14 @@ suite('gateways whose PostgreSQL fails', { concurrency: true }, () => {
       const diedAt = performance.now();
       const before = acknowledged.length + revoked.length;
       await standby.sql('postgres', 'select pg_promote()');
+      names.set('database.test', '127.0.0.2');
       const promotedAt = performance.now();
       await until('changes are made again', () => acknowledged.length + revoked.length > before + 4, 30_000);
+      await until('through both', async () =>
+        (await Promise.all([0, 1].map((index) => gateways.at(index).manage('POST', '', key, {})))).every(
+          ({ status }) => status === 201,
+        ),
+      );
       const changesAt = performance.now();
       await until('both decide', () => gateways.everybodySays(key, 204));
       isOver = true;

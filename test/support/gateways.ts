@@ -15,8 +15,11 @@ export interface Gateways {
   readonly stop: () => Promise<void>;
 }
 
-/** One for each URL. */
-export async function startGateways(urls: readonly string[]): Promise<Gateways> {
+/** One for each URL, and with this in the environment of all. */
+export async function startGateways(
+  urls: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Gateways> {
   const dir = makeTempDir();
   const dirs = urls.map((_, index) => join(dir, String(index)));
   for (const one of dirs) mkdirSync(one);
@@ -27,6 +30,7 @@ export async function startGateways(urls: readonly string[]): Promise<Gateways> 
       DATABASE_URL: urls[index] ?? '',
       APIGW_DECISION_LISTEN: `unix:${join(own, 'decision.sock')}`,
       APIGW_MANAGEMENT_LISTEN: `unix:${join(own, 'management.sock')}`,
+      ...environment,
       ...env,
     });
     await until(

@@ -33,6 +33,9 @@ export interface PostgresOptions {
   readonly hba?: readonly string[];
   /** Of this one it is a standby, which follows it by streaming; `conf` of the other counts too. */
   readonly standbyOf?: Postgres;
+  /** Of the machine, 127.0.0.1 to 127.255.255.254, and a port that is free there. */
+  readonly address?: string;
+  readonly port?: number;
   /** Files that the server may read, such as its key. */
   readonly files?: Readonly<Record<string, string>>;
 }
@@ -70,6 +73,8 @@ export async function startPostgres({
   hba = [],
   files = {},
   standbyOf,
+  address = '127.0.0.1',
+  port: wantedPort,
 }: PostgresOptions = {}): Promise<Postgres> {
   const dir = makeTempDir();
   chmodSync(dir, 0o755);
@@ -83,14 +88,14 @@ export async function startPostgres({
   if (standbyOf)
     await run('pg_basebackup', ['-h', standbyOf.dir, '-p', String(standbyOf.port), '-R', '-X', 'stream', '-c', 'fast']);
   else await run('initdb', ['-A', 'trust', ...language]);
-  const [port] = (await freePorts(1)) as [number];
+  const port = wantedPort ?? ((await freePorts(1)) as [number])[0];
   const add = (name: string, text: string, mode = 0o600) => {
     writeFileSync(join(data, name), text, { mode });
     if (owner.uid !== undefined) chownSync(join(data, name), owner.uid, owner.gid ?? 0);
   };
   for (const [name, text] of Object.entries(files)) add(name, text);
   const lines = [
-    "listen_addresses = '127.0.0.1'",
+    `listen_addresses = '${address}'`,
     `port = ${port}`,
     `unix_socket_directories = '${dir}'`,
     'fsync = off',
@@ -101,7 +106,7 @@ export async function startPostgres({
     ...conf,
   ];
   add('postgresql.conf', `${lines.join('\n')}\n`);
-  add('pg_hba.conf', `${[...hba, 'local all,replication all trust', 'host all all 127.0.0.1/32 trust'].join('\n')}\n`);
+  add('pg_hba.conf', `${[...hba, 'local all,replication all trust', 'host all all 127.0.0.0/8 trust'].join('\n')}\n`);
 
   let server: ChildProcess | undefined;
   let output = '';
@@ -155,7 +160,7 @@ export async function startPostgres({
   return {
     port,
     dir,
-    url: (database, parameters = '') => `postgres://apigw@127.0.0.1:${port}/${database}${parameters}`,
+    url: (database, parameters = '') => `postgres://apigw@${address}:${port}/${database}${parameters}`,
     async createDatabase(options = '') {
       const name = `test_${++count}`;
       await sql('postgres', `create database ${name} ${options}`);

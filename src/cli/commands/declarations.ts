@@ -27,7 +27,7 @@ export function addDeclarations(program: Command): void {
       withApi(command, async (api, output) => {
         const document = await api.call<Declaration>('GET', '/v1/management/export');
         if (output.format === 'json') output.json(document);
-        else process.stdout.write((await import('yaml')).stringify(document, { lineWidth: 0 }));
+        else process.stdout.write((await import('yaml')).default.stringify(document, { lineWidth: 0 }));
       }),
     );
 
