@@ -226,9 +226,9 @@ check_certificate() {
   key_file=$source/nginx.key
   of_crt=$(openssl x509 -in "$crt" -noout -pubkey -startdate -enddate -fingerprint -sha256 2>/dev/null) ||
     die "$crt_file is not a certificate in PEM form"
-  until="good until $(line_after notAfter= "$of_crt")"
+  validity="good until $(line_after notAfter= "$of_crt")"
   if [ "$is_made" ]; then
-    say "made a self-signed certificate, $crt_file, SHA-256 fingerprint $(line_after ingerprint= "$of_crt"), $until"
+    say "made a self-signed certificate, $crt_file, SHA-256 fingerprint $(line_after ingerprint= "$of_crt"), $validity"
   fi
   if of_key=$(openssl pkey -in "$key" -passin pass: -pubout 2>/dev/null); then
     case $of_crt in *"$of_key"*) ;; *) die "$key_file is not the key of $crt_file (key values mismatch)" ;; esac
@@ -240,11 +240,11 @@ check_certificate() {
   is_soon=
   is_good_for $((30 * 86400)) || is_soon=1
   if [ "$is_soon" ] && ! is_good_for 0; then
-    say "WARNING: $crt_file has expired (it was $until); clients will refuse it. Replace it and its key"
+    say "WARNING: $crt_file has expired (it was $validity); clients will refuse it. Replace it and its key"
   elif [ "$(date -d "$(line_after notBefore= "$of_crt")" +%s)" -gt "$(date +%s)" ]; then
     say "WARNING: $crt_file is not valid yet; clients will refuse it"
   elif [ "$is_soon" ]; then
-    say "WARNING: $crt_file expires soon ($until). Replace it and its key"
+    say "WARNING: $crt_file expires soon ($validity). Replace it and its key"
   fi
 }
 

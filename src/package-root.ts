@@ -5,5 +5,7 @@ import { dirname, join } from 'node:path';
 export const packageRoot = findUp(import.meta.dirname);
 
 function findUp(folder: string): string {
-  return existsSync(join(folder, 'package.json')) ? folder : findUp(dirname(folder));
+  if (existsSync(join(folder, 'package.json'))) return folder;
+  if (folder === dirname(folder)) throw new Error(`there is no package.json above ${import.meta.dirname}`);
+  return findUp(dirname(folder));
 }

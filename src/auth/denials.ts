@@ -1,5 +1,5 @@
-import { detached } from './detached.ts';
 import type { Denied, DenialReason, TokenTrace } from './decision.ts';
+import { detached } from './detached.ts';
 import type { Finding } from './findings.ts';
 
 /** One refusal, as it may be shown to an administrator. */

@@ -1,9 +1,9 @@
 import { LRUCache } from 'lru-cache';
 import type { ClientRecord, FindClient } from '../auth/authenticator.ts';
+import { detached } from '../auth/detached.ts';
 import { encodeHeaderValue } from '../auth/header-value.ts';
 import { createNetwork } from '../auth/network.ts';
 import { parseRate, type Limit } from '../auth/rate-limit.ts';
-import { detached } from '../auth/detached.ts';
 import type { ApiClient } from './api-client.ts';
 import { StoreUnavailable, type ClientStore, type ClientWithKeys } from './client-store.ts';
 import { periodOf } from './usage.ts';
@@ -41,6 +41,7 @@ export interface ClientDirectory {
   readonly confirm: (at: number) => void;
 }
 
+/** What a client was asked for by. */
 interface Texts {
   readonly get: (id: number) => string | undefined;
   readonly set: (id: number, text: string) => unknown;

@@ -1,7 +1,7 @@
-import { detached } from '../auth/detached.ts';
 import { LRUCache } from 'lru-cache';
 import type { Authenticate } from '../auth/authenticator.ts';
 import type { Decision, Granted } from '../auth/decision.ts';
+import { detached } from '../auth/detached.ts';
 import { challengeOf, scopeChallengeOf, tokenErrorOf } from '../auth/challenge.ts';
 import type { CompilePolicy, Policy } from '../auth/policy.ts';
 import type { Logger } from '../log.ts';
