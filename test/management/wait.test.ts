@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { runCli } from '../support/cli.ts';
-import { startGateway, stopGateway, type GatewayProcess } from '../support/gateway.ts';
+import { changesFollowed, startGateway, stopGateway, type GatewayProcess } from '../support/gateway.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { makeTempDir, until } from '../support/stack.ts';
 
@@ -51,15 +51,7 @@ async function startAll(count: number, env: Record<string, string> = {}): Promis
       assert.equal(answer.status, 200);
       return answer.json['gateways'] as Listed[];
     },
-    async followed() {
-      let revision = 0;
-      await until('all have followed', async () => {
-        const { json } = await first.call('GET', '/gateways', key);
-        revision = json['revision'] as number;
-        return (json['gateways'] as Listed[]).every((listed) => listed.applied_revision === revision);
-      });
-      return revision;
-    },
+    followed: () => changesFollowed(first, key),
     stop: async () => {
       await Promise.all([...others, first].map((gateway) => stopGateway(gateway)));
     },

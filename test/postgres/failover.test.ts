@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { after, before, suite, test } from 'node:test';
 import { startWay, type Way } from '../support/cut.ts';
+import { changesFollowed } from '../support/gateway.ts';
 import { startGateways, type Gateways } from '../support/gateways.ts';
 import { createHostNames } from '../support/host-names.ts';
 import { startPostgres, type Postgres } from '../support/postgres.ts';
@@ -85,13 +86,8 @@ suite('gateways whose PostgreSQL fails', { concurrency: true }, () => {
       await gateways.stop();
       await way.close();
     });
-    /** After the feed has told them of its client, which makes each of them forget it. */
     const bothRemember = async (token: string) => {
-      await until('both have followed its creation', async () => {
-        const { json } = await gateways.at(0).call('GET', '/gateways', key);
-        const { revision, gateways: all } = json as { revision: number; gateways: { applied_revision: number }[] };
-        return all.length === 2 && all.every((one) => one.applied_revision === revision);
-      });
+      await changesFollowed(gateways.at(0), key);
       assert.ok(await gateways.everybodySays(token, 204));
     };
     const nextUnknown = () => {

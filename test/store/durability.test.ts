@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { openSqlite } from '../../src/store/sqlite.ts';
 import { openTestDatabase } from '../support/database.ts';
-import { spawnGateway, startGateway, stopGateway } from '../support/gateway.ts';
+import { changesFollowed, spawnGateway, startGateway, stopGateway } from '../support/gateway.ts';
 import { makeTempDir, until } from '../support/stack.ts';
 import { madeUpKey } from '../support/keys.ts';
 
@@ -82,11 +82,7 @@ suite('the database', () => {
     const gateway = await startGateway(undefined, create);
     const admin = await gateway.manage('POST', '', gateway.firstKey(), { is_admin: true });
     const key = admin.json['token'] as string;
-    // what is remembered is forgotten once more when the gateway reads of its own change
-    await until('it has read of it', async () => {
-      const { revision, gateways } = (await gateway.call('GET', '/gateways', key)).json;
-      return (gateways as { applied_revision: number }[]).every((one) => one.applied_revision === revision);
-    });
+    await changesFollowed(gateway, key);
     const unknown = madeUpKey(77);
     assert.equal(await gateway.decide(key), 204);
     const database = openTestDatabase(gateway.dir);

@@ -125,3 +125,19 @@ export async function stopGateway({ child, ended }: GatewayProcess, signal: Node
   child.kill(signal);
   return ended;
 }
+
+/**
+ * Waits until every gateway has read of all changes: each, the one that has made it too, forgets the client of a change
+ * then, and remembers it from the next question on.
+ *
+ * @returns the revision that they have followed
+ */
+export async function changesFollowed({ call }: Pick<GatewayProcess, 'call'>, key: string): Promise<number> {
+  let revision = 0;
+  await until('all changes have been followed', async () => {
+    const { json } = await call('GET', '/gateways', key);
+    revision = json['revision'] as number;
+    return (json['gateways'] as { applied_revision: number }[]).every((one) => one.applied_revision === revision);
+  });
+  return revision;
+}
