@@ -103,6 +103,13 @@ const holes: Readonly<Record<string, Hole>> = {
       ),
     found: ['methods', /OPTIONS \//],
   },
+  'deletions for everybody': {
+    edit: (server) =>
+      inLocation('error_page 418 = @open; if ($request_method = DELETE) { return 418; }')(
+        withLocation(`location @open ${open}`)(server),
+      ),
+    found: ['methods', /DELETE \/apigw-doctor/],
+  },
   'WebSockets for everybody': {
     edit: withLocation(
       `location = /ws { auth_request off; ${proxied} proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; }`,

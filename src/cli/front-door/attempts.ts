@@ -429,7 +429,10 @@ function targets({ authority, host }: Target, attempt: Make): Attempt[] {
   ];
 }
 
-/** Those that an application changes nothing by. */
+/**
+ * None by which an application changes anything: those that could are for a path that nobody has, and for a state of it
+ * that cannot be (RFC 9110, section 13.1.1).
+ */
 function methods(protectedPaths: readonly string[], attempt: Make): Attempt[] {
   const check = 'methods';
   const expect: Expectation = 'malformed';
@@ -440,6 +443,13 @@ function methods(protectedPaths: readonly string[], attempt: Make): Attempt[] {
       attempt(check, `OPTIONS ${path}`, { method: 'OPTIONS', path }),
       attempt(check, `a preflight for ${path}`, { method: 'OPTIONS', path, lines: preflight }),
     ]),
+    ...['POST', 'PUT', 'PATCH', 'DELETE'].map((method) =>
+      attempt(check, `${method} ${nowhere}`, {
+        method,
+        path: nowhere,
+        lines: ['If-Match: "apigw-doctor"', 'Content-Length: 0'],
+      }),
+    ),
     ...['TRACE', 'TRACK', 'PROPFIND', 'SEARCH', 'REPORT', 'BREW', 'get', 'PRI'].map((method) =>
       attempt(check, method, { method, path: method === 'PRI' ? '*' : '/' }, { expect }),
     ),
