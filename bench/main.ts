@@ -1,19 +1,19 @@
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
-import { createBench, type Bench } from './bench.ts';
+import { createBench, Skip, type Bench } from './bench.ts';
 import { drawChart } from './chart.ts';
 import { judge } from './goals.ts';
 import { describeMachine, readCommit, readVersions } from './machine.ts';
 import { measureCold } from './measures/cold.ts';
 import { measureMemory } from './measures/memory.ts';
-import { measureScale } from './measures/scale.ts';
+import { measureScale, stores } from './measures/scale.ts';
 import { measureStart } from './measures/start.ts';
 import { OptionError, readOptions, type Options } from './options.ts';
 import { issuer } from './parts/issuer.ts';
 import { isInstalled } from './process.ts';
 import { writeReport } from './report.ts';
-import type { Result } from './result.ts';
+import type { DatabaseScale, Result, Skipped } from './result.ts';
 import { runRounds } from './rounds.ts';
 import { baselines } from './set-ups/baselines.ts';
 import { ours } from './set-ups/ours.ts';
@@ -55,10 +55,26 @@ async function measureAll(bench: Bench, command: string): Promise<Result> {
   const commit = readCommit({ root, env });
   const isWanted = (name: string) => options.only?.includes(name) ?? !(options.isQuick && name === 'scale');
   const { rows, skipped } = await runRounds(bench, choose(options));
-  const once = async <T>(name: string, run: (bench: Bench) => Promise<T>): Promise<T | null> => {
+  const failed: Skipped[] = [];
+  /** What has been measured before is kept when this fails. */
+  const once = async <T>(name: string, run: (bench: Bench) => Promise<T>, what = name): Promise<T | null> => {
     if (!isWanted(name)) return null;
-    bench.say(`measuring ${name}`);
-    return run(bench);
+    bench.say(`measuring ${what}`);
+    try {
+      return await run(bench);
+    } catch (error) {
+      bench.signal.throwIfAborted();
+      const [reason = ''] = (error as Error).message.split('\n');
+      (error instanceof Skip ? skipped : failed).push({ name: what, reason });
+      bench.say(`${what} is ${error instanceof Skip ? 'skipped' : 'not measured'}: ${reason}`);
+      return null;
+    }
+  };
+  const measureScales = async () => {
+    const scale: (DatabaseScale | null)[] = [];
+    for (const [database, open] of Object.entries(stores))
+      scale.push(await once('scale', async () => measureScale(bench, await open(bench)), `scale, ${database}`));
+    return scale.filter((one) => one !== null);
   };
   return {
     date: new Date(startedAt).toISOString(),
@@ -74,13 +90,19 @@ async function measureAll(bench: Bench, command: string): Promise<Result> {
     versions: readVersions(bench),
     rows,
     skipped,
+    failed,
     memory: await once('memory', measureMemory),
     start: await once('start', measureStart),
     cold: await once('cold', measureCold),
-    scale: await once('scale', measureScale),
+    scale: isWanted('scale') ? await measureScales() : null,
     key_set_fetches: (await issuer(bench)).keySetFetches(),
     duration_seconds: (Date.now() - startedAt) / 1_000,
   };
+}
+
+/** A peer that is not installed is missed by nobody. */
+function isWhole({ rows, failed }: Result): boolean {
+  return failed.length === 0 && rows.every(({ measurements }) => measurements.every(({ invalid }) => invalid === null));
 }
 
 /** @returns the folder */
@@ -139,7 +161,7 @@ async function run(args: readonly string[]): Promise<number> {
     const result = await measureAll(bench, ['npm run bench --', ...args].join(' '));
     signal.throwIfAborted();
     say(`the result is in ${writeResult(result, resolve(root, options.results ?? 'bench/results'))}/result.md`);
-    return result.rows.some(({ measurements }) => measurements.some(({ invalid }) => invalid !== null)) ? 2 : 0;
+    return isWhole(result) ? 0 : 2;
   } catch (error) {
     return fail((error as Error).message);
   } finally {

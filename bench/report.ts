@@ -9,6 +9,7 @@ import type {
   Rate,
   Result,
   Row,
+  Skipped,
 } from './result.ts';
 import { medianOf, type Spread } from './statistics.ts';
 
@@ -23,7 +24,8 @@ export function writeReport(result: Result): string {
     writeScale(result),
     writeInside(result.rows),
     writeInvalid(result.rows),
-    writeSkipped(result),
+    writeMissing('Skipped', result.skipped),
+    writeMissing('Not measured', result.failed),
   ];
   return `${sections.filter((section) => section !== '').join('\n\n')}\n`;
 }
@@ -129,7 +131,7 @@ function writeOnce({ memory, start, cold, key_set_fetches: fetches }: Result): s
 }
 
 function writeScale({ scale }: Result): string {
-  if (scale === null) return '';
+  if (scale === null || scale.length === 0) return '';
   const line = (name: string, write: (of: DatabaseScale) => string) => [name, ...scale.map(write)];
   const [{ clients, page_size } = { clients: 0, page_size: 0 }] = scale;
   return `## ${count(clients)} API clients
@@ -216,9 +218,9 @@ function writeInvalid(rows: readonly Row[]): string {
   return lines.length === 0 ? '' : `## Measurements that do not count\n\n${lines.join('\n')}`;
 }
 
-function writeSkipped({ skipped }: Result): string {
-  if (skipped.length === 0) return '';
-  return `## Skipped\n\n${skipped.map(({ name, reason }) => `- ${name}: ${reason}`).join('\n')}`;
+function writeMissing(title: string, missing: readonly Skipped[]): string {
+  if (missing.length === 0) return '';
+  return `## ${title}\n\n${missing.map(({ name, reason }) => `- ${name}: ${reason}`).join('\n')}`;
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {

@@ -11,7 +11,10 @@ export interface Result {
   readonly versions: Readonly<Record<string, string>>;
   readonly duration_seconds: number;
   readonly rows: readonly Row[];
+  /** What is not here, or runs not here. */
   readonly skipped: readonly Skipped[];
+  /** Of ours, what could not be measured. */
+  readonly failed: readonly Skipped[];
   readonly memory: MemoryResult | null;
   readonly start: StartResult | null;
   readonly cold: ColdResult | null;

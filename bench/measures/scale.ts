@@ -1,7 +1,7 @@
 import { Agent, request } from 'node:http';
 import { performance } from 'node:perf_hooks';
 import { statSync } from 'node:fs';
-import { Skip, type Bench } from '../bench.ts';
+import type { Bench } from '../bench.ts';
 import { apiKeyOf } from '../load/credentials.ts';
 import { runThrough, runWrk, type WrkReport } from '../load/wrk.ts';
 import { database, fileOf, postgresDatabase } from '../parts/database.ts';
@@ -26,17 +26,11 @@ const pageSize = 1_000;
 const changes = 300;
 const changesAtOnce = 8;
 
-/** What many API clients cost on each database that is here. */
-export async function measureScale(bench: Bench): Promise<DatabaseScale[]> {
-  const measured = [await measureStore(bench, await sqlite(bench))];
-  try {
-    measured.push(await measureStore(bench, await postgresql(bench)));
-  } catch (error) {
-    if (!(error instanceof Skip)) throw error;
-    bench.say(`scale: ${error.message}`);
-  }
-  return measured;
-}
+/** What many API clients cost, on each database that is here. */
+export const stores: Readonly<Record<string, (bench: Bench) => Promise<Store>>> = {
+  SQLite: sqlite,
+  PostgreSQL: postgresql,
+};
 
 async function sqlite(bench: Bench): Promise<Store> {
   const { manyClients } = bench.options;
@@ -50,18 +44,18 @@ async function postgresql(bench: Bench): Promise<Store> {
   return { name: `PostgreSQL ${server.version}`, url, bytes: () => server.bytesOf('scale'), pids: [server.pid] };
 }
 
-async function measureStore(bench: Bench, store: Store): Promise<DatabaseScale> {
+export async function measureScale(bench: Bench, store: Store): Promise<DatabaseScale> {
   const { manyClients: clients } = bench.options;
-  bench.say(`measuring scale: ${store.name}`);
   const database_bytes = await store.bytes();
   const start_ms = await startTimes(bench, store.url);
-  const gateway = await startLoneGateway(bench, 'scale', store.url);
+  const gateway = await startLoneGateway(bench, 'scale', store.url, { isWhole: true });
+  const api = createApi(gateway);
   try {
+    await api('GET', '?limit=1');
     const memory_bytes = memoryOfTrees([gateway.pid]);
     const { cold, warm } = await decisionTimes(gateway, clients);
     const warmRate = await rateOf(bench, store, gateway, [1, 10], 5);
     const coldRate = await coldRateOf(bench, store);
-    const api = createApi(gateway);
     const pages = await readPages(api);
     const byName = await timesOf(Array.from({ length: 20 }), () => api('GET', '?name=bench-7777&limit=10'));
     const created: number[] = [];

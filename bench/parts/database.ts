@@ -25,8 +25,10 @@ export function database(bench: Bench, count: number): Promise<string> {
 
 /** The same in PostgreSQL, as a database of this name. */
 export async function postgresDatabase(bench: Bench, name: string, count: number): Promise<string> {
-  const url = await (await postgres(bench)).createDatabase(name);
+  const server = await postgres(bench);
+  const url = await server.createDatabase(name);
   await fill(bench, url, count);
+  await server.vacuum(name);
   return url;
 }
 
@@ -61,8 +63,6 @@ async function fill(bench: Bench, url: string, count: number): Promise<void> {
       // where SQLite counts by itself
       if (isPostgres) await transaction('revision').update({ last_client_id: count });
     });
-    // as its own housekeeping would, some time later
-    if (isPostgres) await opened.write.raw('vacuum analyze');
   } finally {
     await opened.close();
   }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { gatewayCommand } from '../../src/local/stack.ts';
 import type { Bench } from '../bench.ts';
 import { apiKeyOf } from '../load/credentials.ts';
-import { freePort, pathOnly, startServer, type Server } from '../process.ts';
+import { accepts, freePort, pathOnly, startServer, type Server } from '../process.ts';
 
 /** The gateway's process by itself. Its decision listener is on a port, because wrk knows no Unix sockets. */
 export interface LoneGateway extends Server {
@@ -15,8 +15,13 @@ export interface LoneGateway extends Server {
 /** What nginx would send along. */
 export const policyHeaders = { 'X-Policy-Api-Keys-Enabled': 'on' };
 
-/** Resolves with its first granted decision. */
-export async function startLoneGateway(bench: Bench, name: string, databaseUrl: string): Promise<LoneGateway> {
+/** Resolves with its first granted decision; when it is to be whole, with the management API, which comes after that. */
+export async function startLoneGateway(
+  bench: Bench,
+  name: string,
+  databaseUrl: string,
+  { isWhole = false } = {},
+): Promise<LoneGateway> {
   const folder = bench.folder(name);
   const port = await freePort();
   const managementSocket = join(folder, 'management.sock');
@@ -29,7 +34,8 @@ export async function startLoneGateway(bench: Bench, name: string, databaseUrl: 
       APIGW_DECISION_LISTEN: `127.0.0.1:${port}`,
       APIGW_MANAGEMENT_LISTEN: `unix:${managementSocket}`,
     },
-    isReady: async () => (await decide(port, 1, new Agent()).catch(() => 0)) === 204,
+    isReady: async () =>
+      (await decide(port, 1, new Agent()).catch(() => 0)) === 204 && (!isWhole || (await accepts(managementSocket))),
   });
   return { ...server, port, managementSocket };
 }

@@ -11,6 +11,8 @@ export interface PostgresServer {
   readonly version: string;
   /** The URL of a new, empty database. */
   readonly createDatabase: (name: string) => Promise<string>;
+  /** What its own housekeeping would do some time later; it may take longer than a gateway has patience. */
+  readonly vacuum: (name: string) => Promise<void>;
   readonly bytesOf: (name: string) => Promise<number>;
 }
 
@@ -68,6 +70,9 @@ async function start(bench: Bench): Promise<PostgresServer> {
     async createDatabase(name) {
       await ask('postgres', `create database ${name}`);
       return `postgres://apigw@127.0.0.1:${port}/${name}`;
+    },
+    async vacuum(name) {
+      await ask(name, 'vacuum analyze');
     },
     bytesOf: async (name) => Number(await ask(name, 'select pg_database_size(current_database())')),
   };

@@ -160,7 +160,7 @@ suite('the report of the benchmark', () => {
     assert.ok(drawChart([row('key', [], { ratio })], 'R&D <x>').includes('R&amp;D &lt;x&gt;'));
   });
 
-  test('names every set-up, and why others were skipped', () => {
+  test('names every set-up, and why others were skipped or have failed', () => {
     const result: Result = {
       ...nothing,
       date: '2026-01-01T00:00:00.000Z',
@@ -172,6 +172,7 @@ suite('the report of the benchmark', () => {
       duration_seconds: 1,
       rows: [row('key', [measurement(1, 75, { invalid: 'no answers' })], { ratio })],
       skipped: [{ name: 'key-cache', reason: 'not there' }],
+      failed: [{ name: 'scale, PostgreSQL', reason: 'no room' }],
       scale: [scaleOf('SQLite', null), scaleOf('PostgreSQL 15', 40)],
     };
     const report = writeReport(result);
@@ -180,7 +181,8 @@ suite('the report of the benchmark', () => {
     for (const wanted of [
       '**key**',
       '0.70 (0.60..0.80)',
-      '- key-cache: not there',
+      '## Skipped\n\n- key-cache: not there',
+      '## Not measured\n\n- scale, PostgreSQL: no room',
       '- key, round 1: no answers',
       scale,
     ])
