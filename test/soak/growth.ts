@@ -22,6 +22,8 @@ export interface Growth {
   readonly late: number;
   readonly allowed: number;
   readonly hasGrown: boolean;
+  /** Of each tenth of all the time: whether it levels off. */
+  readonly course: readonly number[];
 }
 
 /** Share of the samples that are of the warm-up. */
@@ -38,7 +40,11 @@ export function findGrowth(samples: readonly Sample[]): Growth[] {
     const early = lowerQuartile(counted.slice(0, third).map((sample) => sample[name]));
     const late = lowerQuartile(counted.slice(-third).map((sample) => sample[name]));
     const allowed = early + Math.max(bounds[name].share * early, bounds[name].amount);
-    return { name, early, late, allowed, hasGrown: late > allowed };
+    const course = Array.from({ length: 10 }, (_, tenth) => {
+      const from = (samples.length * tenth) / 10;
+      return lowerQuartile(samples.slice(from, from + samples.length / 10).map((sample) => sample[name]));
+    });
+    return { name, early, late, allowed, hasGrown: late > allowed, course };
   });
 }
 

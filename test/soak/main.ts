@@ -1,5 +1,6 @@
-// `npm run soak -- --minutes 30`: the product as `npm run up` starts it, with an issuer, under mixed load: keys, tokens, wrong keys, changes, reloads of nginx and slow clients. Prints what it takes, and ends with 1 when
-// that grows or a good request is refused.
+// `npm run soak -- --minutes 30`: the product as `npm run up` starts it, with an issuer, under mixed load: keys, tokens,
+// wrong keys, changes, reloads of nginx and slow clients. Prints what it takes, and ends with 1 when that grows or a good
+// request is refused.
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
@@ -26,9 +27,10 @@ async function main(): Promise<void> {
   try {
     const { samples, failures } = await live(stack, provider);
     const growths = findGrowth(samples);
-    for (const { name, early, late, allowed, hasGrown } of growths) {
+    for (const { name, early, late, allowed, hasGrown, course } of growths) {
       const [from, to, bound] = [early, late, allowed].map((value) => value.toFixed(1).padStart(8));
       console.log(`${name.padEnd(18)}${from} -> ${to}   at most ${bound}   ${hasGrown ? 'GROWS' : 'ok'}`);
+      console.log(`  by tenths of the time: ${course.map((value) => value.toFixed(0)).join(' ')}`);
     }
     console.log(`${samples.length} samples in ${minutes} minutes; ${failures.size} kinds of failure`);
     for (const [failure, count] of failures) console.log(`  ${count} times: ${failure}`);
