@@ -28,6 +28,7 @@ import type { VerifyToken } from './auth/access-token.ts';
 import type { Authenticate, FindClient } from './auth/authenticator.ts';
 import { methodOf } from './auth/decision-counts.ts';
 import type { Decision } from './auth/decision.ts';
+import { detached } from './auth/detached.ts';
 import type { AnswerDecision } from './http/decision-server.ts';
 import type { TraceCall } from './http/management-app.ts';
 import { redact } from './redact.ts';
@@ -68,8 +69,8 @@ const tracedHeaders = {
   keys: () => propagator.fields(),
   get: (carrier: TraceHeaders, name: string) => {
     const value = name === 'traceparent' ? carrier.traceparent : carrier.tracestate;
-    // it is exported as it came
-    return value && redact(value);
+    // it is exported as it came, and what is exported waits
+    return value && redact(detached(value));
   },
 };
 
@@ -137,7 +138,8 @@ export async function startTracing({ config, version, onLost }: TracingOptions):
       return span ? { trace_id: span.traceId } : {};
     },
     answers: (answer) => (request) => {
-      const [span, context] = startServerSpan('decision', request, { 'apigw.request_id': request.requestId });
+      const requestId = detached(request.requestId);
+      const [span, context] = startServerSpan('decision', request, { 'apigw.request_id': requestId });
       const end = (message: string): string => {
         const status = Number(message.slice('HTTP/1.1 '.length, 'HTTP/1.1 204'.length));
         endServerSpan(span, status);

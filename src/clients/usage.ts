@@ -1,11 +1,13 @@
+import { setTimeout as after } from 'node:timers/promises';
 import type { ClientRecord, KeyRecord } from '../auth/authenticator.ts';
 import type { ClientStore, Use } from './client-store.ts';
 
 /** Keeps the times of last use, roughly: noted in memory, written now and then, never on the path of a decision. */
 export interface Usage {
   readonly note: (at: number, client: ClientRecord, key: KeyRecord | undefined) => void;
+  /** Writes what is noted, and waits for a second at most for whoever is writing to the same rows. */
   readonly flush: () => Promise<void>;
-  /** Writes what is noted and stops. */
+  /** The same, and stops. */
   readonly close: () => Promise<void>;
 }
 
@@ -25,26 +27,44 @@ const period = 10 * 60_000;
 const goldenSection = Math.round(period * 0.618_034);
 /** A write holds the lock of SQLite's one writer, so it is short. */
 const usesPerWrite = 500;
+/** Times that rows of somebody else are tried by whoever counts on it, and the milliseconds between them. */
+const attempts = 20;
+const pause = 50;
 
 export function createUsage({ store, onFault, interval = 5_000, capacity = 10_000 }: UsageOptions): Usage {
   let noted = new Map<number, Use>();
   let isStopped = false;
-  let writing = Promise.resolve();
+  let writing = Promise.resolve(false);
   let timer: NodeJS.Timeout;
 
-  async function write(): Promise<void> {
+  /** Resolves to whether some are not written, because somebody else is writing to their rows. */
+  async function write(): Promise<boolean> {
     const uses = [...noted.values()];
     noted = new Map();
+    let isLate = false;
     while (uses.length > 0) {
       const some = uses.splice(0, usesPerWrite);
       try {
-        noteAgain(await store.recordUses(some));
+        const late = await store.recordUses(some);
+        noteAgain(late);
+        isLate ||= late.length > 0;
       } catch (error) {
         noteAgain([...some, ...uses]);
         onFault(error);
-        return;
+        return false;
       }
     }
+    return isLate;
+  }
+
+  /** One after the other: what is not written is noted again before the next one begins. */
+  function writeInTurn(): Promise<boolean> {
+    writing = writing.then(write);
+    return writing;
+  }
+
+  async function writeAll(): Promise<void> {
+    for (let left = attempts; (await writeInTurn()) && --left > 0;) await after(pause);
   }
 
   function noteAgain(uses: readonly Use[]): void {
@@ -58,18 +78,14 @@ export function createUsage({ store, onFault, interval = 5_000, capacity = 10_00
   function schedule(): void {
     if (isStopped) return;
     timer = setTimeout(() => {
-      writing = write().then(schedule);
+      void writeInTurn().then(schedule);
     }, interval);
     timer.unref();
   }
   schedule();
 
   return {
-    async flush() {
-      await writing;
-      writing = write();
-      await writing;
-    },
+    flush: writeAll,
     note(at, client, key) {
       const mark = key ?? client;
       const { id } = client.principal;
@@ -84,8 +100,7 @@ export function createUsage({ store, onFault, interval = 5_000, capacity = 10_00
     async close() {
       isStopped = true;
       clearTimeout(timer);
-      await writing;
-      await write();
+      await writeAll();
     },
   };
 }

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:http';
+import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { startGateway, stopGateway } from '../support/gateway.ts';
@@ -11,10 +13,13 @@ function residentMegabytes(pid: number): number {
 }
 
 /** Asks the decision listener with each credential and a header of 16 KB, as a client can send them through nginx. */
-async function askAll(socketPath: string, credentials: readonly string[]): Promise<Map<number, number>> {
+async function askAll(
+  socketPath: string,
+  credentials: readonly string[],
+  others: Record<string, string> = { tracestate: 'x'.repeat(15_000) },
+): Promise<Map<number, number>> {
   const agent = new Agent({ keepAlive: true, maxSockets: 16 });
   const statuses = new Map<number, number>();
-  const tracestate = 'x'.repeat(15_000);
   let next = 0;
   const askOne = (Authorization: string) =>
     new Promise<number>((resolve, reject) => {
@@ -22,7 +27,7 @@ async function askAll(socketPath: string, credentials: readonly string[]): Promi
         'X-Policy-Api-Keys-Enabled': 'on',
         'X-Request-Id': String(next).padStart(32, '0'),
         Authorization,
-        tracestate,
+        ...others,
       };
       request({ socketPath, path: '/decision', agent, headers }, (response) => {
         response.resume().on('end', () => {
@@ -58,6 +63,33 @@ suite('memory', () => {
       assert.ok(grown < 60, `${grown.toFixed(0)} MB`);
     } finally {
       await stopGateway(gateway);
+    }
+  });
+
+  test('has of a request whose trace waits for a collector what is sent of it, and not its head', async (t) => {
+    // it takes connections, and never answers
+    const collector = createServer().listen(0, '127.0.0.1');
+    await once(collector, 'listening');
+    const { port } = collector.address() as AddressInfo;
+    const gateway = await startGateway(undefined, {
+      OTEL_TRACES_EXPORTER: 'otlp',
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
+    });
+    try {
+      const pid = gateway.child.pid ?? 0;
+      const socket = join(gateway.dir, 'gateway-d.sock');
+      const count = 3_000;
+      const credentials = wrongKeys(count, 1_000_000_000_000_000);
+      const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`;
+      const before = residentMegabytes(pid);
+      const statuses = await askAll(socket, credentials, { traceparent, 'X-Other': 'x'.repeat(60_000) });
+      assert.deepEqual(statuses, new Map([[401, count]]));
+      const grown = residentMegabytes(pid) - before;
+      t.diagnostic(`${count} spans of requests with 60 KB of headers each: ${grown.toFixed(0)} MB more`);
+      assert.ok(grown < 80, `${grown.toFixed(0)} MB`);
+    } finally {
+      await stopGateway(gateway);
+      collector.close();
     }
   });
 });

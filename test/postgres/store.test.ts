@@ -3,8 +3,11 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, suite, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { createApiClients, nothingParticular } from '../../src/clients/api-clients.ts';
-import { StoreUnavailable, type ClientWithKeys } from '../../src/clients/client-store.ts';
+import { createClientDirectory } from '../../src/clients/client-directory.ts';
+import { StoreUnavailable, type ClientWithKeys, type Use } from '../../src/clients/client-store.ts';
+import { createUsage } from '../../src/clients/usage.ts';
 import { parsePostgresUrl } from '../../src/database-address.ts';
 import { followChanges } from '../../src/store/change-feed.ts';
 import { openStore } from '../../src/store/open-store.ts';
@@ -168,9 +171,12 @@ suite('a store on PostgreSQL', () => {
       const ids: number[] = [];
       for (let count = 0; count < 20; count++) ids.push((await clients.create(nothingParticular, actor)).client.id);
       const uses = ids.map((clientId) => ({ clientId, keyId: clientId, at: 5_000 }));
+      const keep = async (store: (typeof stores)[number]['store'], some: readonly Use[]) => {
+        for (let late = some; late.length > 0;) late = await store.recordUses(late);
+      };
       await Promise.all(
         stores.flatMap(({ store }, index) => [
-          store.recordUses(index % 2 ? uses : [...uses].reverse()),
+          keep(store, index % 2 ? uses : [...uses].reverse()),
           clients.update(ids[index] ?? 0, { name: 'y' }, actor, { force: true, areTokensAccepted: false }),
         ]),
       );
@@ -203,6 +209,32 @@ suite('a store on PostgreSQL', () => {
       assert.deepEqual(await store.recordUses([{ clientId: held, keyId: held, at: 4_000 }]), []);
       assert.equal((await store.find(held))?.lastUsedAt, 5_000);
     } finally {
+      await database.close();
+    }
+  });
+
+  test('has of a creation that is repeated the key that is in use, whoever is writing to its row', async () => {
+    const { database, store } = await open();
+    const usage = createUsage({ store, onFault: (error) => assert.fail(String(error)) });
+    const clients = createApiClients({ store, now: Date.now, onChange: () => undefined, flushUses: usage.flush });
+    try {
+      const { client } = await clients.create(nothingParticular, actor, 'a creation');
+      const directory = createClientDirectory({ store, monotonicNow: () => performance.now() });
+      const known = await directory.find(String(client.id));
+      assert.ok(known);
+      usage.note(Date.now(), known, known.keys[0]);
+      const [repeated] = await database.write.transaction(async (transaction) => {
+        await transaction('api_keys').where('client_id', client.id).update({ hint: 'held' });
+        const answer = clients.create(nothingParticular, actor, 'a creation');
+        // for as long as it takes to find that the row is held
+        await Promise.race([answer, delay(300)]);
+        return [answer] as const;
+      });
+      const { token, client: same } = await repeated;
+      assert.equal(token, undefined);
+      assert.equal(same.keys[0]?.id, client.keys[0]?.id);
+    } finally {
+      await usage.close();
       await database.close();
     }
   });

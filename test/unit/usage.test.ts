@@ -69,4 +69,66 @@ suite('times of last use', () => {
     assert.deepEqual(given, [[1, 2], [1], [1]]);
     assert.equal(faults.length, 1);
   });
+
+  for (const how of ['flush', 'close'] as const) {
+    test(`are kept by "${how}" though somebody was writing to their rows`, async () => {
+      const given: number[][] = [];
+      const usage = createUsage({
+        store: {
+          recordUses(uses) {
+            given.push(uses.map(({ clientId }) => clientId));
+            return Promise.resolve(given.length < 3 ? uses.slice(0, 1) : []);
+          },
+        },
+        onFault: (error) => assert.fail(String(error)),
+      });
+      for (const id of [1, 2]) usage.note(Date.UTC(2026, 0, 1), clientOf(id), undefined);
+      await usage[how]();
+      assert.deepEqual(given, [[1, 2], [1], [1]]);
+      await usage.close();
+    });
+  }
+
+  test('are kept by a flush that somebody else has begun', async () => {
+    let keep = (): void => undefined;
+    const usage = createUsage({
+      store: {
+        recordUses: () =>
+          new Promise((resolve) => {
+            keep = () => {
+              resolve([]);
+            };
+          }),
+      },
+      onFault: (error) => assert.fail(String(error)),
+    });
+    usage.note(Date.UTC(2026, 0, 1), clientOf(1), undefined);
+    let isKept = false;
+    const flushed = [usage.flush(), usage.flush()].map(async (flush) => {
+      await flush;
+      assert.ok(isKept);
+    });
+    setImmediate(() => {
+      isKept = true;
+      keep();
+    });
+    await Promise.all(flushed);
+    await usage.close();
+  });
+
+  test('keep nobody waiting for longer than a second for whoever holds their rows', async () => {
+    let writes = 0;
+    const usage = createUsage({
+      store: {
+        recordUses(uses) {
+          writes++;
+          return Promise.resolve(uses);
+        },
+      },
+      onFault: (error) => assert.fail(String(error)),
+    });
+    usage.note(Date.UTC(2026, 0, 1), clientOf(1), undefined);
+    await usage.close();
+    assert.equal(writes, 20);
+  });
 });
