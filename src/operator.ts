@@ -65,7 +65,7 @@ export async function openOperatorApi(config: Config, operator: string, findDeni
       onUsed: () => undefined,
     });
     const domain = { store, now, onChange: directory.forget };
-    const clients = createApiClients({ ...domain, flushUses: () => Promise.resolve() });
+    const clients = createApiClients({ ...domain, flushUses: () => Promise.resolve(new Set()) });
     const app = createOperatorApp({
       operator,
       api: {

@@ -72,8 +72,17 @@ export interface ApiClientsOptions {
   readonly now: () => number;
   /** Called with the id of each client that has changed, once the change is durable and before it is acknowledged. */
   readonly onChange: (id: number) => void | Promise<void>;
-  /** Writes the uses that are noted, so that a key that has been used is known as such. */
-  readonly flushUses: () => Promise<void>;
+  /** Has the store know of the keys that have been used; resolves to the ids of those of which it could not be told. */
+  readonly flushUses: () => Promise<ReadonlySet<number>>;
+}
+
+/** A creation that has been asked for before. */
+interface Repetition {
+  readonly digest: string;
+  readonly since: number;
+  readonly earlier: RememberedRequest;
+  /** Ids of keys that have been used, and the store does not know. */
+  readonly used: ReadonlySet<number>;
 }
 
 const theGateway: Actor = { clientId: null, requestId: null, name: 'gateway' };
@@ -116,7 +125,7 @@ export function createApiClients({ store, now, onChange, flushUses }: ApiClients
   async function replay(
     transaction: ClientTransaction,
     at: number,
-    { digest, since, earlier }: { digest: string; since: number; earlier: RememberedRequest },
+    { digest, since, earlier, used }: Repetition,
     actor: Actor,
   ): Promise<CreatedApiClient | undefined> {
     const { clientId: id } = earlier;
@@ -124,7 +133,8 @@ export function createApiClients({ store, now, onChange, flushUses }: ApiClients
     if (!client) return undefined;
     const key = client.keys.find((one) => one.id === earlier.keyId);
     // the key of the first answer, and only if nothing has become of it
-    if (!key || stateOf(key, at) !== 'live' || key.lastUsedAt !== null) return { client, isReplayed: true };
+    const isUntouched = key && stateOf(key, at) === 'live' && key.lastUsedAt === null && !used.has(key.id);
+    if (!isUntouched) return { client, isReplayed: true };
     await transaction.removeKey(key.id);
     const { token, keyId } = await insertKey(transaction, id, { at, expiresAt: key.expiresAt, isBootstrap: false });
     await transaction.rememberRequest(digest, { ...earlier, keyId }, at, since);
@@ -139,7 +149,7 @@ export function createApiClients({ store, now, onChange, flushUses }: ApiClients
     list: (query) => store.list(query),
 
     async create(request, actor, idempotencyKey) {
-      if (idempotencyKey !== undefined) await flushUses();
+      const used = idempotencyKey === undefined ? new Set<number>() : await flushUses();
       const created = await store.change(async (transaction) => {
         const at = now();
         const since = at - idempotencyLifetime;
@@ -149,7 +159,7 @@ export function createApiClients({ store, now, onChange, flushUses }: ApiClients
         const earlier = idempotencyKey === undefined ? undefined : await transaction.recallRequest(digest, since);
         if (earlier) {
           if (earlier.requestDigest !== requestDigest) throw new IdempotencyKeyReused();
-          const replayed = await replay(transaction, at, { digest, since, earlier }, actor);
+          const replayed = await replay(transaction, at, { digest, since, earlier, used }, actor);
           if (replayed) return replayed;
         }
         const { id, keyId, token } = await insertClient(transaction, at, request);

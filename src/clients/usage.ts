@@ -5,9 +5,9 @@ import type { ClientStore, Use } from './client-store.ts';
 /** Keeps the times of last use, roughly: noted in memory, written now and then, never on the path of a decision. */
 export interface Usage {
   readonly note: (at: number, client: ClientRecord, key: KeyRecord | undefined) => void;
-  /** Writes what is noted, and waits for a second at most for whoever is writing to the same rows. */
-  readonly flush: () => Promise<void>;
-  /** The same, and stops. */
+  /** Writes what is noted. Resolves to the ids of the keys of which it could not: they have been used, and the store does not know. */
+  readonly flush: () => Promise<ReadonlySet<number>>;
+  /** Writes what is noted, waits for a second at most for whoever is writing to the same rows, and stops. */
   readonly close: () => Promise<void>;
 }
 
@@ -27,7 +27,7 @@ const period = 10 * 60_000;
 const goldenSection = Math.round(period * 0.618_034);
 /** A write holds the lock of SQLite's one writer, so it is short. */
 const usesPerWrite = 500;
-/** Times that rows of somebody else are tried by whoever counts on it, and the milliseconds between them. */
+/** Times that rows of somebody else are tried at the end, and the milliseconds between them. */
 const attempts = 20;
 const pause = 50;
 
@@ -63,10 +63,6 @@ export function createUsage({ store, onFault, interval = 5_000, capacity = 10_00
     return writing;
   }
 
-  async function writeAll(): Promise<void> {
-    for (let left = attempts; (await writeInTurn()) && --left > 0;) await after(pause);
-  }
-
   function noteAgain(uses: readonly Use[]): void {
     for (const use of uses) {
       const name = nameOf(use);
@@ -85,7 +81,10 @@ export function createUsage({ store, onFault, interval = 5_000, capacity = 10_00
   schedule();
 
   return {
-    flush: writeAll,
+    async flush() {
+      await writeInTurn();
+      return new Set([...noted.values()].flatMap(({ keyId }) => keyId ?? []));
+    },
     note(at, client, key) {
       const mark = key ?? client;
       const { id } = client.principal;
@@ -100,7 +99,7 @@ export function createUsage({ store, onFault, interval = 5_000, capacity = 10_00
     async close() {
       isStopped = true;
       clearTimeout(timer);
-      await writeAll();
+      for (let left = attempts; (await writeInTurn()) && --left > 0;) await after(pause);
     },
   };
 }

@@ -42,7 +42,12 @@ suite('a credential that is not exactly the one that was given out', () => {
   before(async () => {
     opened = await (await newStore('SQLite'))();
     const { store } = opened;
-    const domain = { store, now: Date.now, onChange: () => undefined, flushUses: () => Promise.resolve() };
+    const domain = {
+      store,
+      now: Date.now,
+      onChange: () => undefined,
+      flushUses: () => Promise.resolve(new Set<number>()),
+    };
     const clients = createApiClients(domain);
     // with ids of one and of two digits, so that one is another with a digit more
     for (let count = 1; count <= 12; count++)

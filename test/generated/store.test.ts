@@ -86,7 +86,7 @@ async function startProcess(world: World): Promise<Process> {
   const domain = { store, now, onChange: directory.forget };
   return {
     opened,
-    clients: createApiClients({ ...domain, flushUses: () => Promise.resolve() }),
+    clients: createApiClients({ ...domain, flushUses: () => Promise.resolve(new Set()) }),
     keys: createApiKeys(domain),
     declarations: createDeclarations(domain),
     authenticate: createAuthenticator({

@@ -16,7 +16,7 @@ test('everything of a SQLite database goes to PostgreSQL, once, and is the same 
   const dir = makeTempDir();
   const sqlite = await openStore(join(dir, 'apigw.db'));
   const clients = (store: typeof sqlite.store) =>
-    createApiClients({ store, now: Date.now, onChange: () => undefined, flushUses: () => Promise.resolve() });
+    createApiClients({ store, now: Date.now, onChange: () => undefined, flushUses: () => Promise.resolve(new Set()) });
   for (let count = 1; count <= 30; count++)
     await clients(sqlite.store).create(
       { ...nothingParticular, name: `näme ${count}`, tags: ['eu'] },

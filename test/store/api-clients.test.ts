@@ -25,7 +25,7 @@ for (const kind of databaseKinds) {
           },
         },
         now: Date.now,
-        flushUses: () => Promise.resolve(),
+        flushUses: () => Promise.resolve(new Set()),
         onChange: (id) => {
           forgotten.push({ id, isDurable });
         },
@@ -48,7 +48,7 @@ for (const kind of databaseKinds) {
     test('a new bootstrap key removes an earlier one that nobody has used, and no client that has been given a key of its own', async () => {
       const { database, store } = await openTestStore(kind);
       const domain = { store, now: Date.now, onChange: () => undefined };
-      const clients = createApiClients({ ...domain, flushUses: () => Promise.resolve() });
+      const clients = createApiClients({ ...domain, flushUses: () => Promise.resolve(new Set()) });
       const keys = createApiKeys(domain);
       const idOf = (token: string) => Number(token.split('.')[0]);
       try {
@@ -67,7 +67,7 @@ for (const kind of databaseKinds) {
     test('times of use are kept for many at once, and never put back', async () => {
       const { database, store } = await openTestStore(kind);
       const domain = { store, now: Date.now, onChange: () => undefined };
-      const clients = createApiClients({ ...domain, flushUses: () => Promise.resolve() });
+      const clients = createApiClients({ ...domain, flushUses: () => Promise.resolve(new Set()) });
       try {
         const { client } = await clients.create(nothingParticular, { clientId: null, requestId: null });
         const keyId = client.keys[0]?.id;
@@ -101,7 +101,7 @@ suite('a row of SQLite that somebody has changed by hand', () => {
     test(`is not believed: ${column} ${JSON.stringify(value)} in ${table}`, async () => {
       const { database, store } = await openStore(join(makeTempDir(), 'apigw.db'));
       const domain = { store, now: Date.now, onChange: () => undefined };
-      const clients = createApiClients({ ...domain, flushUses: () => Promise.resolve() });
+      const clients = createApiClients({ ...domain, flushUses: () => Promise.resolve(new Set()) });
       try {
         const actor = { clientId: null, requestId: null };
         const { client } = await clients.create(nothingParticular, actor);

@@ -61,7 +61,7 @@ for (const kind of databaseKinds) {
         store,
         now: () => at,
         onChange: () => undefined,
-        flushUses: () => Promise.resolve(),
+        flushUses: () => Promise.resolve(new Set()),
       });
       for (let count = 0; count < 3; count++) await clients.bootstrap(day);
       const revisions = database.openRevisions();

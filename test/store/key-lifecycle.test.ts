@@ -45,7 +45,7 @@ for (const kind of databaseKinds)
       const now = () => time;
       const directory = createClientDirectory({ store: opened.store, monotonicNow: () => 0 });
       const domain = { store: opened.store, now, onChange: directory.forget };
-      clients = createApiClients({ ...domain, flushUses: () => Promise.resolve() });
+      clients = createApiClients({ ...domain, flushUses: () => Promise.resolve(new Set()) });
       keys = createApiKeys(domain);
       authenticate = createAuthenticator({
         hasImportedKeys: () => false,
