@@ -198,11 +198,9 @@ suite('a primary that is killed, and the next one', () => {
     assert.ok(!workers.some(isAlive));
     // each worker has ended by itself, with all that it had to write
     const database = openTestDatabase(dir);
-    const [used] = await database<{ last_used_at: number }>('api_keys')
-      .where('client_id', Number(id))
-      .max('last_used_at as at');
+    const keys = await database<{ last_used_at: number }>('api_keys').where('client_id', Number(id));
     await database.destroy();
-    assert.ok(Number(used?.['at']) > 0, 'the last use is kept');
+    assert.ok((keys[0]?.last_used_at ?? 0) > 0, 'the last use is kept');
     assert.deepEqual(
       readdirSync(next.dir).filter((name) => name.endsWith('.sock')),
       [],
