@@ -44,8 +44,9 @@ export function createOutput(
       }
       const cells = rows.map((row) => columns.map(({ value }) => toText(value(row))));
       const widthOf = await measureFor(cells.flat());
+      // not with Math.max(...): a call takes some 100,000 arguments at most
       const widths = columns.map(({ title }, index) =>
-        Math.max(title.length, ...cells.map((row) => widthOf(row[index] ?? ''))),
+        cells.reduce((widest, row) => Math.max(widest, widthOf(row[index] ?? '')), title.length),
       );
       const put = (row: readonly string[]) =>
         row

@@ -131,6 +131,8 @@ suite('the command line', () => {
       ((await done(remote(['clients', 'list', '--limit', '1', '--output', 'json']))).json as Json[]).length,
       1,
     );
+    const none = await done(local(['clients', 'list', '--tag', 'nobody-has-it', '--output', 'json']));
+    assert.deepEqual(none.json, []);
   });
 
   test(`says what is wrong, and ends with a code that says of what kind it is`, async () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
+import { parse, stringify } from 'yaml';
 import { commandLineOf, done } from '../support/cli.ts';
 import { makeTempDir, startTestStack, until, type TestStack } from '../support/stack.ts';
 
@@ -17,7 +18,7 @@ suite('files of API clients', () => {
   const { local, remote } = commandLineOf(() => stack);
   const statusOf = async (key: string) => (await stack.ask('/', { key })).status;
 
-  // over the management API, where there are most between a file and the database; the last ones here are local
+  // over the management API, where there are most between a file and the database; on it alone, the one after it and the last
   test(`export, a changed file, the plan, and apply`, async () => {
     await done(remote(['clients', 'create', '--api-client-id', 'remote-declared', '--scope', 'old']));
     const file = join(dir, 'remote.yaml');
@@ -40,6 +41,39 @@ suite('files of API clients', () => {
       [2, true],
       broken.stderr,
     );
+  });
+
+  test('on the local database: what a file leaves out is removed with --prune alone, and the front door follows', async () => {
+    const create = async (name: string) =>
+      (await stack.manage('POST', stack.adminKey, '', { json: { api_client_id: name } })).json['token'] as string;
+    const [kept, pruned] = [await create('local-kept'), await create('local-pruned')];
+    const { stdout: exported } = await done(local(['export']));
+    const { body } = await stack.ask('/v1/management/export', { key: stack.adminKey });
+    const document = parse(exported) as { clients: { api_client_id: string; enabled: boolean }[] };
+    assert.deepEqual(document, JSON.parse(body));
+    const clients = [
+      ...document.clients
+        .filter(({ api_client_id }) => api_client_id !== 'local-pruned')
+        .map((client) => ({ ...client, enabled: client.api_client_id !== 'local-kept' })),
+      { api_client_id: 'local-added' },
+    ];
+    const file = join(dir, 'local.yaml');
+    writeFileSync(file, stringify({ ...document, clients }));
+    for (const key of [kept, pruned]) assert.equal(await statusOf(key), 200);
+
+    const plan = await done(local(['apply', '-f', file, '--dry-run']));
+    assert.match(plan.stdout, /^plan: 1 to create, 1 to update, 0 to delete, \d+ as they are$/m);
+    const unasked = await local(['apply', '-f', file, '--prune']);
+    assert.match(unasked.stdout, /^- local-pruned \(\d+\)\n(?:[^]*\n)?plan: 1 to create, 1 to update, 1 to delete, /m);
+    assert.equal(unasked.exitCode, 2, 'nobody can be asked');
+    assert.deepEqual(JSON.parse((await stack.ask('/v1/management/export', { key: stack.adminKey })).body), document);
+    const { stderr } = await done(local(['apply', '-f', file, '--prune', '--yes']));
+    assert.match(stderr, /done: 1 created, 1 updated, 1 deleted/);
+    await until('the one that is left out ends', async () => (await statusOf(pruned)) === 401);
+    await until('the other is disabled', async () => (await statusOf(kept)) === 403);
+    assert.equal(await statusOf(stack.adminKey), 200, 'whom a bootstrap key alone has made is not removed');
+    const trail = await stack.ask('/v1/management/audit-events?action=api_client.delete', { key: stack.adminKey });
+    assert.match(trail.body, /"actor":"command line \(\w+\)"/);
   });
 
   test(`imports from another gateway: the plan, then with --yes, with new keys in a file of one's own`, async () => {
@@ -90,13 +124,21 @@ suite('files of API clients', () => {
     await until('the last one works', async () => (await statusOf(rows.at(-1)?.split(',')[2] ?? '')) === 200);
   });
 
-  test('keys of another gateway go on working when their digests are imported', async () => {
+  test('keys of another gateway go on working when their digests are imported, and who has none gets one, on the local database', async () => {
     const secret = 'Zz9'.repeat(22).slice(0, 64);
     const file = join(dir, 'old.csv');
-    writeFileSync(file, `id,name,api_client_id,is_admin,token\n900001,Old,old-client,false,900001.${secret}\n`);
-    await done(local(['import', '--from', 'openresty', file, '--yes']));
+    writeFileSync(
+      file,
+      `id,name,api_client_id,is_admin,token\n900001,Old,old-client,false,900001.${secret}\n900002,New,new-client,false,\n`,
+    );
+    const keys = join(dir, 'old-keys.csv');
+    await done(local(['import', '--from', 'openresty', file, '--yes', '--keys-to', keys]));
     await until('the old key works', async () => (await statusOf(`900001.${secret}`)) === 200);
     assert.equal(await statusOf(`900001.${secret.slice(1)}x`), 401);
+    assert.equal(statSync(keys).mode & 0o777, 0o600);
+    const [, made = '', ...others] = readFileSync(keys, 'utf8').trimEnd().split('\n');
+    assert.deepEqual(others, [], 'a client that has a key gets no other');
+    await until('the new key works', async () => (await statusOf(made.split(',')[2] ?? '')) === 200);
   });
 
   test('more clients than one transaction takes are planned whole, and done as planned or not at all', async () => {
@@ -123,6 +165,8 @@ suite('files of API clients', () => {
       tags,
     }));
     write(clients);
+    const large = await apply('--prune');
+    assert.deepEqual([large.exitCode, /one transaction takes/.test(large.stderr)], [2, true], large.stderr);
     const { stdout, stderr } = await done(apply());
     assert.match(stdout, /^plan: 1400 to create, 0 to update, 0 to delete, 0 as they are$/m);
     assert.match(stderr, /done: 1400 created/);

@@ -4,9 +4,11 @@ import { after, before, suite, test } from 'node:test';
 import { startWay, type Way } from '../support/cut.ts';
 import { changesFollowed } from '../support/gateway.ts';
 import { startGateways, type Gateways } from '../support/gateways.ts';
+import { openStore } from '../../src/store/open-store.ts';
 import { createHostNames } from '../support/host-names.ts';
 import { startPostgres, type Postgres } from '../support/postgres.ts';
 import { until } from '../support/stack.ts';
+import { addressOf } from '../support/stores.ts';
 
 const outage = Number(process.env['OUTAGE_SECONDS'] ?? 10) * 1_000;
 
@@ -192,6 +194,10 @@ suite('gateways whose PostgreSQL fails', { concurrency: true }, () => {
       key = gateways.at(0).firstKey();
     });
     after(() => gateways.stop());
+
+    test('is asked, and its standby by itself is not, which may be behind', async () => {
+      await assert.rejects(openStore(addressOf(standby.url(database))), /it is a standby, .*may be behind/);
+    });
 
     test('dies, and the standby takes over, in a list of hosts and as the new address of a name: nothing acknowledged is lost, and no gateway is restarted', async (t) => {
       const acknowledged: string[] = [];

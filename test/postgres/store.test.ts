@@ -96,6 +96,36 @@ suite('a store on PostgreSQL', () => {
     }
   });
 
+  test('is another one on another connection, which may know less: nothing that was remembered counts', async () => {
+    const name = await server.createDatabase();
+    const { database, store } = await openStore(addressOf(server.url(name)));
+    const told: string[] = [];
+    const feed = await followChanges({
+      database,
+      onChange: () => told.push('change'),
+      onReset: () => told.push('reset'),
+      onConfirmed: () => told.push('confirmed'),
+      onLost: () => undefined,
+      onRecovered: () => undefined,
+      monotonicNow: () => performance.now(),
+      interval: 10,
+    });
+    try {
+      await rulesOf(store).create(nothingParticular, actor);
+      await until('it is told', () => told.includes('change'));
+      assert.ok(!told.includes('reset'));
+      told.splice(0);
+      await server.sql('postgres', `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${name}'`);
+      await until('it is told so', () => told.includes('reset'));
+      const at = told.indexOf('reset');
+      await until('it goes on', () => told.length > at + 2);
+      assert.deepEqual(new Set(told.slice(at + 1)), new Set(['confirmed']), 'once');
+    } finally {
+      await feed.stop();
+      await database.close();
+    }
+  });
+
   test('gives no id twice, and takes none for what was undone', async () => {
     const { database, store } = await open();
     const clients = rulesOf(store);

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 import { createApiClients } from '../../src/clients/api-clients.ts';
+import { followChanges } from '../../src/store/change-feed.ts';
+import type { Database } from '../../src/store/database.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { openTestDatabase } from '../support/database.ts';
 import { startGateway, stopGateway, type GatewayProcess } from '../support/gateway.ts';
@@ -67,11 +69,42 @@ for (const kind of databaseKinds) {
       const revisions = database.openRevisions();
       const { revision } = await revisions.latest();
       assert.ok((await revisions.changedClients(revision - 1, revision))?.length);
+      assert.deepEqual(await followedFrom(revision - 1, database), ['changed', 'confirmed']);
       await store.pruneEvents(Date.now() - 30 * day, 1_000);
       assert.equal(await revisions.changedClients(revision - 1, revision), undefined);
+      assert.deepEqual(await followedFrom(revision - 1, database), ['reset', 'confirmed']);
       await revisions.close();
     } finally {
       await database.close();
     }
   });
+}
+
+/** What somebody is told first who had followed so far, and has slept since. */
+async function followedFrom(revision: number, database: Database): Promise<readonly string[]> {
+  const told: string[] = [];
+  let looks = 0;
+  const tell = (what: string) => () => {
+    if (told.at(-1) !== what) told.push(what);
+  };
+  const feed = await followChanges({
+    database: {
+      ...database,
+      openRevisions(onNotice) {
+        const revisions = database.openRevisions(onNotice);
+        const latest = async () => ({ ...(await revisions.latest()), ...(looks++ === 0 && { revision }) });
+        return { ...revisions, latest };
+      },
+    },
+    onChange: tell('changed'),
+    onReset: tell('reset'),
+    onConfirmed: tell('confirmed'),
+    onLost: (cause) => assert.fail(String(cause)),
+    onRecovered: () => undefined,
+    monotonicNow: () => performance.now(),
+    interval: 10,
+  });
+  await until('it has looked', () => told.includes('confirmed'));
+  await feed.stop();
+  return told;
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { createGateways, joinGateways, type GatewayStore, type JoinOptions } from '../../src/clients/gateways.ts';
 import type { DatabaseAddress } from '../../src/database-address.ts';
 import type { Database } from '../../src/store/database.ts';
@@ -66,6 +67,20 @@ for (const kind of databaseKinds) {
       assert.deepEqual((await createGateways(store).list()).gateways[0]?.appliedRevision, revision);
       await gateway.leave();
       assert.deepEqual(await ids(), []);
+    });
+
+    test('are named to somebody who waits for no time too, by a database that takes some', async () => {
+      const gateway = await join('a', { revision: () => -1, interval: 60_000 });
+      const list = async () => {
+        await delay(50);
+        return store.list();
+      };
+      const late = await createGateways({ ...store, list }).whenFollowed(0);
+      assert.deepEqual(
+        late?.pending?.map(({ id }) => id),
+        ['a'],
+      );
+      await gateway.leave();
     });
 
     test('do not wait for themselves', async () => {

@@ -20,14 +20,17 @@ export function makeCertificate(
   return pair;
 }
 
-/** The same, but its time is over. */
-export function makeExpiredCertificate(name: string): { readonly certificate: string; readonly key: string } {
+/** The same, but its time is over, or will be in so many days. */
+export function makeExpiredCertificate(
+  name: string,
+  days = -1,
+): { readonly certificate: string; readonly key: string } {
   const { key } = makeCertificate(name);
   const dir = makeTempDir();
   writeFileSync(join(dir, 'key'), key);
   const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: dir, stdio: 'ignore' });
   openssl('req', '-new', '-key', 'key', '-subj', `/CN=${name}`, '-out', 'request');
-  openssl('x509', '-req', '-in', 'request', '-signkey', 'key', '-days', '-1', '-out', 'certificate');
+  openssl('x509', '-req', '-in', 'request', '-signkey', 'key', '-days', String(days), '-out', 'certificate');
   const certificate = readFileSync(join(dir, 'certificate'), 'utf8');
   rmSync(dir, { recursive: true });
   return { certificate, key };

@@ -96,14 +96,23 @@ suite('what is remembered of API clients', () => {
     await directory.find('1');
     await directory.findByApiClientId('client-1');
     await directory.findByApiClientId('renamed');
+    await directory.find('2');
     clients.set(1, { ...client(1), apiClientId: 'renamed' });
     directory.forget(1);
+    assert.equal((await directory.find('1'))?.principal.clientId, 'renamed');
     assert.equal(await directory.findByApiClientId('client-1'), undefined);
     assert.equal((await directory.findByApiClientId('renamed'))?.principal.id, 1);
+    clients.set(2, client(2));
+    directory.forget(2);
+    assert.equal((await directory.find('2'))?.principal.id, 2, 'who was unknown until then');
     clients.clear();
     directory.forgetAll();
     assert.equal(await directory.find('1'), undefined);
     assert.equal(await directory.findByApiClientId('renamed'), undefined);
+    clients.set(1, client(1));
+    directory.forgetAll();
+    assert.equal((await directory.find('1'))?.principal.id, 1);
+    assert.equal((await directory.findByApiClientId('client-1'))?.principal.id, 1);
   });
 
   test('stays, and is not asked for again, when another client changes', async () => {
@@ -174,6 +183,11 @@ suite('what is remembered of API clients', () => {
     directory.confirm(5_001);
     await directory.find('1');
     assert.equal(queries(), 2);
+    pass(5_001);
+    clients.clear();
+    assert.equal(await directory.find('1'), undefined);
+    directory.confirm(10_002);
+    assert.equal(directory.find('1'), undefined, 'who was found to be gone stays so');
   });
 
   test('takes no more than its share of memory, whoever asks for what', async () => {

@@ -134,4 +134,36 @@ suite('times of last use', () => {
     await usage.close();
     assert.equal(writes, 20);
   });
+
+  test('come again, all of them, when a write of many has failed; the later one of two counts; the last are written at the end', async () => {
+    const written = new Map<number, number>();
+    let answers = false;
+    let whileWriting = (): void => undefined;
+    const usage = createUsage({
+      store: {
+        recordUses(uses) {
+          whileWriting();
+          if (!answers) return Promise.reject(new Error('no answer'));
+          for (const { clientId, at } of uses) written.set(clientId, at);
+          return Promise.resolve([]);
+        },
+      },
+      onFault: () => undefined,
+    });
+    const start = Date.UTC(2026, 0, 1);
+    const note = (id: number, at: number) => {
+      usage.note(at, clientOf(id), undefined);
+    };
+    for (let id = 1; id <= 1_200; id++) note(id, start);
+    whileWriting = () => {
+      note(1, start + 60 * minute);
+    };
+    await usage.flush();
+    whileWriting = () => undefined;
+    assert.equal(written.size, 0);
+    answers = true;
+    await usage.close();
+    assert.equal(written.size, 1_200);
+    assert.ok((written.get(1) ?? 0) > start + 45 * minute);
+  });
 });

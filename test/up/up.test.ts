@@ -22,7 +22,7 @@ import { X509Certificate } from 'node:crypto';
 import { ConfigError } from '../../src/config.ts';
 import { readLocalSettings } from '../../src/local/settings.ts';
 import { startStack } from '../../src/local/stack.ts';
-import { makeCertificate } from '../support/certificate.ts';
+import { makeCertificate, makeExpiredCertificate } from '../support/certificate.ts';
 import { expectNoCredential, freePorts, makeTempDir, root, until } from '../support/stack.ts';
 import { processesOf, spawnUp, startUp, stopUp } from '../support/up.ts';
 
@@ -59,9 +59,13 @@ async function refusalOf(env: Record<string, string>): Promise<string> {
 
 /** As at every start; returns where. */
 function layOut(env: Record<string, string>): string {
+  return stage(env).prefix;
+}
+
+function stage(env: Record<string, string>): { readonly prefix: string; readonly said: string } {
   const prefix = makeTempDir();
-  execFileSync('sh', [join(root, 'nginx/stage.sh')], { env: { ...scriptEnv(prefix), ...env } });
-  return prefix;
+  const said = execFileSync('sh', [join(root, 'nginx/stage.sh')], { env: { ...scriptEnv(prefix), ...env } });
+  return { prefix, said: said.toString() };
 }
 
 /** What is said of a default.conf in the place of the one that was laid out. */
@@ -159,6 +163,7 @@ suite('npm run up', { concurrency: 2 }, () => {
     assert.match(first.output(), /made a self-signed certificate.*SHA-256 fingerprint [0-9A-F:]{95}, good until/);
     assert.equal(first.output().match(/^NEWLY GENERATED API KEY: 1\.[A-Za-z0-9]{64}$/gm)?.length, 1);
     assert.ok(first.output().includes(`curl -k --header 'Authorization: apk <key>' ${first.url}/`));
+    assert.doesNotMatch(first.output(), /nginx\.crt (?:has expired|expires soon|is not valid yet)/);
     const certificate = expectCertificate(stateDir, 'gate.example');
     const other = layOut({ APIGW_HOSTNAME: 'other.example' });
     assert.notEqual(expectCertificate(other, 'other.example'), certificate);
@@ -365,9 +370,28 @@ suite('npm run up', { concurrency: 2 }, () => {
     writeCertificate(join(elsewhere, 'other.key'), join(ssl, 'nginx.crt'));
     assert.match(await refusalOf({ APIGW_CONFIG_DIR: configDir }), /has nginx\.crt but no nginx\.key; both are needed/);
     writeCertificate(join(ssl, 'nginx.key'), join(elsewhere, 'other.crt'));
-    assert.match(await refusalOf({ APIGW_CONFIG_DIR: configDir }), /key values mismatch/);
+    assert.match(
+      await refusalOf({ APIGW_CONFIG_DIR: configDir }),
+      /nginx\.key is not the key of \S+nginx\.crt \(key values mismatch\)/,
+    );
     writeCertificate(join(ssl, 'nginx.key'), join(ssl, 'nginx.crt'), 'x', ['-passout', 'pass:secret']);
     assert.match(await refusalOf({ APIGW_CONFIG_DIR: configDir }), /nginx\.key has a password; name the file/);
+    rmSync(configDir, { recursive: true });
+  });
+
+  test('says at every start that a certificate has expired, or will within 30 days', () => {
+    const configDir = makeTempDir();
+    const ssl = join(configDir, 'nginx/ssl');
+    mkdirSync(ssl, { recursive: true });
+    for (const [days, warning] of [
+      [-1, / WARNING: \S+\/nginx\.crt has expired \(it was good until .* GMT\); clients will refuse it/],
+      [29, / WARNING: \S+\/nginx\.crt expires soon \(good until .* GMT\)/],
+    ] as const) {
+      const { key, certificate } = makeExpiredCertificate('x', days);
+      writeFileSync(join(ssl, 'nginx.key'), key);
+      writeFileSync(join(ssl, 'nginx.crt'), certificate);
+      assert.match(stage({ APIGW_CONFIG_DIR: configDir }).said, warning);
+    }
     rmSync(configDir, { recursive: true });
   });
 

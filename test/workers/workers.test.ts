@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
+import { openTestDatabase } from '../support/database.ts';
 import { startGateway, spawnGateway, stopGateway, type GatewayProcess } from '../support/gateway.ts';
 import { readSamples, sumOf } from '../support/metrics.ts';
 import { makeTempDir, startTestStack, until, withoutLimits, type TestStack } from '../support/stack.ts';
@@ -191,8 +192,15 @@ suite('a primary that is killed, and the next one', () => {
       workers = childrenOf(next.child.pid ?? 0);
       return workers.length === 2;
     });
+    const { id, token } = (await next.manage('POST', '', next.firstKey(), {})).json;
+    assert.equal(await next.decide(token as string), 204);
     assert.deepEqual(await stopGateway(next), [0, null]);
     assert.ok(!workers.some(isAlive));
+    // each worker has ended by itself, with all that it had to write
+    const database = openTestDatabase(dir);
+    const keys = await database<{ last_used_at: number }>('api_keys').where('client_id', Number(id));
+    await database.destroy();
+    assert.ok((keys[0]?.last_used_at ?? 0) > 0, 'the last use is kept');
     assert.deepEqual(
       readdirSync(next.dir).filter((name) => name.endsWith('.sock')),
       [],
