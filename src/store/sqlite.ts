@@ -15,19 +15,26 @@ export class FileGone extends Error {
 /** Milliseconds that a statement waits for a lock another process holds. */
 const busyTimeout = 1_500;
 
+/** Milliseconds between two times that a damaged file is read anew. */
+const rereadEvery = 100;
+/** Of errors that are the file's; the last one is that of a table which is not there. */
+const mayBeMended = new Set(['SQLITE_CORRUPT', 'SQLITE_NOTADB', 'SQLITE_IOERR', 'SQLITE_ERROR']);
+
 /** Milliseconds for which lookups believe that the file is still there. Well below the bound for changes by others. */
 const fileTrust = 100;
 
 // Everything that depends on the SQLite driver is in this file.
-type Connection = {
-  exec(sql: string, callback: (error: Error | null) => void): void;
-};
+type Connection = Pick<sqlite3.Database, 'exec'>;
 
-/** The database, its write-ahead log and the index of that: another process finds the same changes only through all three. */
+/**
+ * The database, its write-ahead log and the index of that: another process finds the same changes only through all three.
+ * A database that has been emptied is none.
+ */
 function identify(file: string): readonly { readonly path: string; readonly inode: string | undefined }[] {
   return [file, `${file}-wal`, `${file}-shm`].map((path) => {
     const found = statSync(path, { throwIfNoEntry: false });
-    return { path, inode: found && `${found.dev}:${found.ino}` };
+    const isThere = found !== undefined && (path !== file || found.size > 0);
+    return { path, inode: isThere ? `${found.dev}:${found.ino}` : undefined };
   });
 }
 
@@ -44,6 +51,7 @@ export async function openSqlite(file: string): Promise<Database> {
   // the file, its log and its index get the mode that this mask leaves
   const mask = process.umask(0o077);
   const opened: (() => Promise<void>)[] = [];
+  const pages = createPages();
   const close = async () => {
     for (const step of opened.splice(0).reverse()) await step();
   };
@@ -51,13 +59,13 @@ export async function openSqlite(file: string): Promise<Database> {
     const folder = dirname(file);
     if (!existsSync(folder)) mkdirSync(folder);
     // synchronous=FULL: an acknowledged change survives a power cut, not only a crash
-    const write = connect(file, 1, ['journal_mode=WAL', 'synchronous=FULL', 'foreign_keys=ON']);
+    const write = connect(file, pages, 1, ['journal_mode=WAL', 'synchronous=FULL', 'foreign_keys=ON']);
     opened.push(() => write.destroy());
     await write.raw('select count(*) from sqlite_master');
-    const read = connect(file, 2, ['query_only=ON']);
+    const read = connect(file, pages, 2, ['query_only=ON']);
     opened.push(() => read.destroy());
     await read.raw('select count(*) from sqlite_master');
-    const lookups = await openLookups(file);
+    const lookups = await openLookups(file, pages);
     opened.push(lookups.close);
     const opening = identify(file);
     let trustedUntil = 0;
@@ -66,7 +74,9 @@ export async function openSqlite(file: string): Promise<Database> {
       const gone = opening.find(({ inode }, index) => inode !== now[index]?.inode);
       if (gone) {
         trustedUntil = 0;
-        throw new FileGone(`${gone.path} is not the file that was opened; put it back, or restart the gateway`);
+        throw new FileGone(
+          `${gone.path} is not the file that was opened, or is empty; put it back, or restart the gateway`,
+        );
       }
       trustedUntil = performance.now() + fileTrust;
     }
@@ -107,23 +117,22 @@ export function openingError(message: string, cause: unknown): Error {
 
 /** Whether the same may succeed later, with the same file: it is locked, or its disk is full or failing. */
 function isPassing(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  const code = 'code' in error ? String(error.code) : '';
-  return error.name === 'KnexTimeoutError' || ['SQLITE_BUSY', 'SQLITE_FULL', 'SQLITE_IOERR', 'ENOSPC'].includes(code);
+  const isTimeout = error instanceof Error && error.name === 'KnexTimeoutError';
+  return isTimeout || ['SQLITE_BUSY', 'SQLITE_FULL', 'SQLITE_IOERR', 'ENOSPC'].includes(codeOf(error));
+}
+
+function isDamage(error: unknown): boolean {
+  return ['SQLITE_CORRUPT', 'SQLITE_NOTADB'].includes(codeOf(error));
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : '';
 }
 
 /** What SQLite's own words do not say: what to do. */
 export function remedyOf(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  switch (code) {
-    case 'SQLITE_BUSY':
-      return ' Another process has it locked.';
-    case 'SQLITE_CORRUPT':
-    case 'SQLITE_NOTADB':
-      return ` ${wayBack}`;
-    default:
-      return '';
-  }
+  if (isDamage(error)) return ` ${wayBack}`;
+  return codeOf(error) === 'SQLITE_BUSY' ? ' Another process has it locked.' : '';
 }
 
 export const wayBack = 'Put a backup in its place with: apigw restore < backup.db. The damaged file is kept beside it.';
@@ -143,18 +152,20 @@ function explain(file: string, error: Error): string {
   return error.message + remedyOf(error);
 }
 
-function connect(file: string, connections: number, pragmas: readonly string[]): Knex {
+function connect(file: string, pages: Pages, connections: number, pragmas: readonly string[]): Knex {
   const statements = [`busy_timeout=${busyTimeout}`, ...pragmas].map((pragma) => `PRAGMA ${pragma};`).join(' ');
-  return knex({
+  const connected = knex({
     client: 'sqlite3',
     connection: { filename: file },
     useNullAsDefault: true,
     // with the wait for a lock less than 4 s, after which nginx gives up: what it has answered by 503 is not done later
     acquireConnectionTimeout: 2_000,
     pool: {
-      min: 1,
+      // none is closed while it is idle
+      min: connections,
       max: connections,
       afterCreate: (connection: Connection, done: (error: Error | null, connection: Connection) => void) => {
+        pages.add(connection);
         connection.exec(statements, (error) => {
           done(error, connection);
         });
@@ -162,6 +173,29 @@ function connect(file: string, connections: number, pragmas: readonly string[]):
     },
     log: { warn: ignore, error: ignore, debug: ignore, deprecate: ignore },
   });
+  connected.on('query-error', pages.onError);
+  return connected;
+}
+
+type Pages = ReturnType<typeof createPages>;
+
+/**
+ * What connections have read of the file. A page stays in memory until there is another change, and with a damaged page
+ * there is none: when it has been mended, nobody would look. So after such an error all is read anew.
+ */
+function createPages() {
+  const connections = new Set<Connection>();
+  let forgottenAt = -Infinity;
+  return {
+    add: (connection: Connection) => connections.add(connection),
+    onError: (error: unknown): void => {
+      const now = performance.now();
+      if (!mayBeMended.has(codeOf(error)) || now - forgottenAt < rereadEvery) return;
+      forgottenAt = now;
+      // those that are in use or not written yet stay; one that is closed answers with an error that nobody needs
+      for (const connection of connections) connection.exec('PRAGMA shrink_memory', ignore);
+    },
+  };
 }
 
 interface Lookups {
@@ -169,7 +203,7 @@ interface Lookups {
   readonly close: () => Promise<void>;
 }
 
-function openLookups(file: string): Promise<Lookups> {
+function openLookups(file: string, pages: Pages): Promise<Lookups> {
   return new Promise((resolve, reject) => {
     const connection = new sqlite3.Database(file, sqlite3.OPEN_READONLY, (error) => {
       if (error) {
@@ -177,12 +211,13 @@ function openLookups(file: string): Promise<Lookups> {
         return;
       }
       connection.configure('busyTimeout', busyTimeout);
-      resolve(createLookups(connection));
+      pages.add(connection);
+      resolve(createLookups(connection, pages.onError));
     });
   });
 }
 
-function createLookups(connection: sqlite3.Database): Lookups {
+function createLookups(connection: sqlite3.Database, onError: (error: unknown) => void): Lookups {
   const statements = new Map<string, Promise<sqlite3.Statement>>();
 
   function prepare(sql: string): Promise<sqlite3.Statement> {
@@ -202,13 +237,18 @@ function createLookups(connection: sqlite3.Database): Lookups {
 
   return {
     lookUp: async (sql, ...values) => {
-      const statement = await prepare(sql);
-      return new Promise((resolve, reject) => {
-        statement.all(values, (error, rows) => {
-          if (error) reject(error);
-          else resolve(rows);
+      try {
+        const statement = await prepare(sql);
+        return await new Promise<unknown[]>((resolve, reject) => {
+          statement.all(values, (error, rows) => {
+            if (error) reject(error);
+            else resolve(rows);
+          });
         });
-      });
+      } catch (error) {
+        onError(error);
+        throw error;
+      }
     },
     close: async () => {
       for (const statement of await Promise.allSettled(statements.values())) {

@@ -11,6 +11,8 @@ import {
   readSync,
   renameSync,
   rmSync,
+  truncateSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -118,7 +120,7 @@ async function backUp(file: string): Promise<Buffer> {
 
 /** Overwrites a page, and returns how to undo it. Pages are counted from 1. */
 function damage(file: string, page: number, size: number): () => void {
-  assert.ok(page > 1);
+  assert.ok(page > 0);
   const before = Buffer.alloc(size);
   const write = (bytes: Buffer) => {
     const open = openSync(file, 'r+');
@@ -252,8 +254,16 @@ suite('the database', { concurrency: true }, () => {
         copyFileSync(`${file}.away`, file);
         return putBack;
       };
+      const emptied = () => {
+        const bytes = readFileSync(file);
+        truncateSync(file);
+        return () => {
+          writeFileSync(file, bytes);
+        };
+      };
       for (const [what, take] of [
         ['file away', several([''])],
+        ['file emptied', emptied],
         ['its log away', several(['-wal'])],
         ['all three away', several(['', '-wal', '-shm'])],
         ['a copy in its place', otherInItsPlace],
@@ -400,8 +410,15 @@ suite('the database', { concurrency: true }, () => {
       await until('memory counts no more, and all is asked', () => performance.now() - damagedAt > 5_200);
       await expectNormal(prober, beyond);
       repairFeed();
-      await database('audit_events').insert({ at: 0, action: 'x', outcome: 'x' });
       t.diagnostic(`changes go on after ${(await untilItGoesOn()).toFixed(0)} ms`);
+
+      await database.raw('pragma wal_checkpoint(truncate)');
+      const repairHead = damage(file, 1, size);
+      prober.begin('the head is damaged');
+      await until('it is no database', () => /SQLITE_NOTADB/.test(stack.output().slice(said)));
+      await expectRefused();
+      repairHead();
+      t.diagnostic(`the head: changes go on after ${(await untilItGoesOn()).toFixed(0)} ms`);
       await database.destroy();
       await expectNormal(prober, 'mended');
       only(200, prober.count('mended', 'on the damaged page'));

@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync 
 import { join } from 'node:path';
 import type { Knex } from 'knex';
 import { after, before, suite, test } from 'node:test';
+import { runCli } from '../support/cli.ts';
 import { openTestDatabase } from '../support/database.ts';
 import { startGateway, stopGateway, type GatewayProcess } from '../support/gateway.ts';
 import { root } from '../support/stack.ts';
@@ -11,25 +12,25 @@ import { root } from '../support/stack.ts';
 suite('the command line', () => {
   let gateway: GatewayProcess;
   let key: string;
+  let env: Record<string, string>;
   before(async () => {
     gateway = await startGateway(undefined, { API_KEY_CREATE: 'true' });
     const admin = await gateway.manage('POST', '', gateway.firstKey(), { is_admin: true });
     key = admin.json['token'] as string;
+    env = {
+      DATABASE_URL: `sqlite:${join(gateway.dir, 'apigw.db')}`,
+      APIGW_DECISION_LISTEN: `unix:${join(gateway.dir, 'gateway-d.sock')}`,
+      APIGW_MANAGEMENT_LISTEN: `unix:${join(gateway.dir, 'gateway-m.sock')}`,
+    };
   });
   after(async () => {
     await stopGateway(gateway);
     rmSync(gateway.dir, { recursive: true });
   });
 
-  const apigw = (command: string, input?: Buffer, env: Record<string, string> = {}) =>
+  const apigw = (command: string, input?: Buffer, more: Record<string, string> = {}) =>
     spawnSync(process.execPath, [join(root, 'dist/cli/main.js'), command], {
-      env: {
-        PATH: process.env['PATH'],
-        DATABASE_URL: `sqlite:${join(gateway.dir, 'apigw.db')}`,
-        APIGW_DECISION_LISTEN: `unix:${join(gateway.dir, 'gateway-d.sock')}`,
-        APIGW_MANAGEMENT_LISTEN: `unix:${join(gateway.dir, 'gateway-m.sock')}`,
-        ...env,
-      },
+      env: { PATH: process.env['PATH'], ...env, ...more },
       maxBuffer: 64 * 1024 * 1024,
       ...(input && { input }),
     });
@@ -60,10 +61,17 @@ suite('the command line', () => {
 
   test('backs up while the gateway writes, and restores what it backed up, and nothing that is none', async () => {
     const early = await create('early');
-    const writing = Promise.all(Array.from({ length: 80 }, (_, index) => create(`meanwhile ${index}`)));
-    const { status, stdout: copy } = apigw('backup');
-    await writing;
-    assert.equal(status, 0);
+    let isBackedUp = false;
+    let written = 0;
+    const write = async () => {
+      for (; !isBackedUp || written < 80; written++) await create(`meanwhile ${written}`);
+    };
+    const writers = [write(), write(), write(), write()];
+    let copy: Buffer = Buffer.alloc(0);
+    const { exitCode } = await runCli(['backup'], { env, onBytes: (bytes) => (copy = bytes) });
+    isBackedUp = true;
+    await Promise.all(writers);
+    assert.equal(exitCode, 0);
     const late = await create('late');
 
     const running = apigw('restore', copy);
