@@ -103,10 +103,7 @@ export function createTokenVerifier(options: TokenVerifierOptions): VerifyToken 
   const { findKeys, now, capacity = 32 * 1024 * 1024, counts } = options;
   const findSigner = createSignerSearch(options.isSignedBy ?? isSignedBy);
   const underWay = new Map<string, UnderWay>();
-  const remembered = new LRUCache<string, Remembered>({
-    maxSize: capacity,
-    sizeCalculation: ({ verified: { clientId, clientName = '' } }) => 512 + 2 * (clientId.length + clientName.length),
-  });
+  const remembered = createTokenMemory(capacity);
 
   async function verify(policy: TokenPolicy, token: ReceivedToken, key: string, keys: Keys): Promise<TokenOutcome> {
     const signer = await findSigner(token, keys);
@@ -145,6 +142,31 @@ export function createTokenVerifier(options: TokenVerifierOptions): VerifyToken 
     const received = readToken(token, policy);
     const outcome = 'outcome' in received ? received : share(key, version, verify(policy, received, key, keys));
     return counts ? count(outcome, counts) : outcome;
+  };
+}
+
+/**
+ * Verified tokens. Those that count no more go when others come, before there is no room.
+ *
+ * @param capacity bytes, about
+ */
+export function createTokenMemory(capacity: number) {
+  const tokens = new LRUCache<string, Remembered>({
+    maxSize: capacity,
+    sizeCalculation: ({ verified: { clientId, clientName = '' } }) => 512 + 2 * (clientId.length + clientName.length),
+  });
+  return {
+    get: (key: string) => tokens.get(key),
+    set(key: string, token: Remembered): void {
+      // two for one: what has gathered while many came at once goes too
+      for (let count = 0; count < 2; count++) {
+        const { value: oldest } = tokens.rvalues().next();
+        if (!oldest || token.since < oldest.until) break;
+        tokens.pop();
+      }
+      tokens.set(key, token);
+    },
+    count: () => tokens.size,
   };
 }
 

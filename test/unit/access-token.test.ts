@@ -3,7 +3,13 @@ import { constants, generateKeyPairSync, sign as signBytes, type KeyObject } fro
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
 import { errors, jwtVerify } from 'jose';
-import { createTokenVerifier, type Keys, type TokenOutcome } from '../../src/auth/access-token.ts';
+import {
+  createTokenMemory,
+  createTokenVerifier,
+  type Keys,
+  type TokenOutcome,
+  type VerifiedToken,
+} from '../../src/auth/access-token.ts';
 import { createAuthenticator } from '../../src/auth/authenticator.ts';
 import { createPolicyCompiler, nothingSet, type Policy, type TokenPolicy } from '../../src/auth/policy.ts';
 import { isSignedBy } from '../../src/auth/signature.ts';
@@ -313,5 +319,26 @@ suite('access tokens that are new', () => {
     const otherKind = `${encode({ alg: 'RS256', kid: 'P-256' })}.${payload}.${signature}`;
     assert.equal(verdictOf(await verify(tokenPolicy, otherKind)), 'unknown_signing_key');
     assert.equal(counted.verifications, 0);
+  });
+
+  test('are remembered while they count, and as many as there is room for', () => {
+    const verified = { outcome: 'verified', clientId: 'abc123' } as VerifiedToken;
+    const memory = createTokenMemory(512 * 1_000 * 2);
+    // ten a second, for a minute each
+    for (let index = 0; index < 10_000; index++) {
+      const since = index * 100;
+      memory.set(`${index}`, { verified, version: 1, since, until: since + 60_000 });
+      assert.ok(memory.count() <= 602, `${memory.count()}`);
+    }
+    assert.ok(memory.get('9999') && memory.get('9500'));
+    for (let index = 0; index < 10_000; index++)
+      memory.set(`at once ${index}`, { verified, version: 1, since: 1e6, until: 1e6 + 60_000 });
+    const most = memory.count();
+    assert.ok(most > 1_900 && most < 2_000, `${most}`);
+    for (let index = 0; index < most + 1_200; index++) {
+      const since = 2e6 + index * 100;
+      memory.set(`later ${index}`, { verified, version: 1, since, until: since + 60_000 });
+    }
+    assert.ok(memory.count() <= 602, `${memory.count()}`);
   });
 });
