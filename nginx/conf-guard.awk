@@ -429,6 +429,7 @@ function carries(text, pattern, deeply, level,    name, i, parts, found) {
   while (name = variable_in(text)) {
     text = substr(text, RSTART + RLENGTH)
     if (name ~ pattern || pattern in takes_captures && name in is_captured && !(("$" name) in is_ours)) return "$" name
+    if (name in part_of && carries(part_of[name], pattern, deeply, level + 1) != "") return "$" name
     if (pattern == secret && name in captured_from && carries(captured_from[name], secret, 1, level + 1) != "") return "$" name
     parts = values[name]
     for (i = 1; i <= parts; i++) {
@@ -496,7 +497,10 @@ END {
     check_headers(x)
     check_log(x)
     if (kind[x] == "server" || kind[x] == "location") check_place(x)
-    if (kind[x] == "if") check_error_pages(x)
+    if (kind[x] == "if") {
+      check_error_pages(x)
+      check_subrequests(x)
+    }
     check_choice(x, location_of(x))
     if (kind[x] == "server") check_server(x)
     if (passed_by(x) != "") check_pass(x, location_of(x))
@@ -586,7 +590,7 @@ function learn_map(x,    n, i, name, text, key) {
     if (key == "default") has_default[name] = 1
     learn_value(name, text, key)
     # "$1" is a part of what the map looks at
-    if (key ~ /^~/ && text ~ /\$[1-9]/) learn_value(name, source[name], key)
+    if (key ~ /^~/ && text ~ /\$[1-9]/) part_of[name] = part_of[name] source[name]
     learn_source(n, source[name])
   }
 }
@@ -595,7 +599,7 @@ function learn_set(x, n,    name) {
   name = substr(defined_by(n), 2)
   learn_value(name, word_of[n, 3])
   if (kind[x] != "if") has_default[name] = 1
-  else if (word_of[n, 3] ~ /\$[1-9]/) learn_value(name, word_of[node[x], 2])
+  else if (word_of[n, 3] ~ /\$[1-9]/) part_of[name] = part_of[name] word_of[node[x], 2]
 }
 
 # what the named captures of a line are parts of
@@ -850,23 +854,24 @@ function check_undone(t,    x, y, i, j, n, names, name) {
 }
 
 # A refusal, 401, 403 or 500, must not end at an application; for the rest the question is asked again where one is asked.
-function check_error_pages(x,    y, i, n) {
+function check_error_pages(x,    y, i, n, asks) {
   y = counting(x, "error_page")
-  if (!y || (server[x], y) in has_pages || answers_question[y]) return
-  has_pages[server[x], y] = 1
+  asks = question(location_of(x)) != ""
+  if (!y || (server[x], y, asks) in has_pages || answers_question[y]) return
+  has_pages[server[x], y, asks] = 1
   for (i = 1; i <= number[y, "error_page"]; i++) {
     n = item[y, "error_page", i]
-    if (!is_snippet(n)) check_error_page(server[x], n)
+    if (!is_snippet(n)) check_error_page(server[x], n, asks)
   }
 }
 
 # 502 and 504 come after the question: nobody else has asked an application
-function check_error_page(s, n,    i, t, end, is_refusal, is_early) {
+function check_error_page(s, n, asks,    i, t, end, is_refusal, is_early) {
   end = word_of[n, count[n]]
   for (i = 2; i < count[n]; i++) {
     if (word_of[n, i] ~ /^(401|403|500)$/) is_refusal = 1
     if (word_of[n, i] ~ /^[0-9]+$/ && word_of[n, i] !~ /^(502|504)$/) is_early = 1
-    if (is_refusal && asks_somewhere[s] && word_of[n, i] ~ /^=2/) report("as success", n, text_of(n), word_of[n, i])
+    if (is_refusal && asks && word_of[n, i] ~ /^=2/) report("as success", n, text_of(n), word_of[n, i])
   }
   follow(s, end)
   for (i = 1; i <= ends; i++) {
@@ -875,7 +880,7 @@ function check_error_page(s, n,    i, t, end, is_refusal, is_early) {
     if (is_end_chosen[i] && leads_past(t) && !is_marked(t) && (number[t, "internal"] || path[t] ~ /^@/))
       report("chosen target", n, text_of(n), name_of(t))
     else if (!(t in is_passing)) continue
-    else if (is_refusal && !is_end_chosen[i] || question(t) == "" && !(sign[t] == "=" && is_exempt(t)))
+    else if ((asks || path[t] ~ /^@/) && (is_refusal && !is_end_chosen[i] || question(t) == "" && !(sign[t] == "=" && is_exempt(t))))
       report("error page", n, end, name_of(t))
     else if (is_early && question(t) == "" && number[t, "internal"] && !is_public[node[t]] && !is_marked(t))
       report("error internal", n, end, name_of(t))
@@ -894,7 +899,7 @@ function follow(s, text, level,    name, before, behind, i, t, found) {
     for (i = 1; i <= values[name]; i++) follow(s, before given[name, i] behind, level + 1)
     return
   }
-  if (before ~ /^[@\/]/ && (found = find(s, before))) add_end(found, 0)
+  if (before ~ /^[@\/]/ && (found = name == "" ? choose(s, before) : find(s, before))) add_end(found, 0)
   if (name == "" || name ~ is_closed || before == "" && name ~ /^(document_)?uri$/) return
   for (i = 1; i <= locations[s]; i++) {
     t = located[s, i]
@@ -903,9 +908,40 @@ function follow(s, text, level,    name, before, behind, i, t, found) {
   }
 }
 
-function add_end(t, is_chosen) {
+# and from there to wherever a location that asks nobody leads on
+function add_end(t, is_chosen,    i, n) {
+  for (i = 1; i <= ends; i++) if (end_of[i] == t && is_end_chosen[i] == is_chosen) return
   end_of[++ends] = t
   is_end_chosen[ends] = is_chosen
+  if (question(t) != "" || is_snippet(node[t])) return
+  if (number[t, "try_files"]) {
+    n = item[t, "try_files", 1]
+    follow(server[t], word_of[n, count[n]], 1)
+  }
+  for (i = 1; i <= number[t, "rewrite"]; i++) {
+    n = item[t, "rewrite", i]
+    if (word_of[n, 4] !~ /^(break|redirect|permanent)$/) follow(server[t], word_of[n, 3], 1)
+  }
+}
+
+# where nginx looks: the first regular expression that matches comes before a prefix, but before no other
+function choose(s, uri,    i, t, found) {
+  found = find(s, uri)
+  if (uri ~ /^@/ || sign[found] ~ /^(=|\^~)$/) return found
+  for (i = 1; i <= locations[s]; i++) {
+    t = located[s, i]
+    if (sign[t] !~ /^~/ || kind[up[t]] == "location" && index(uri, path[up[t]]) != 1) continue
+    if (matches(path[t], sign[t], uri)) return t
+  }
+  return found
+}
+
+# of a regular expression that awk reads as PCRE does; none of the others matches
+function matches(regex, how, uri) {
+  gsub(/\\\//, "/", regex)
+  gsub(/\\-/, "-", regex)
+  if (regex ~ /[(*+?][?]|[{}"]|\\[^.]/) return 0
+  return how == "~*" ? tolower(uri) ~ tolower(regex) : uri ~ regex
 }
 
 # whether it leads nowhere until the gateway has granted the request
@@ -918,18 +954,22 @@ function check_subrequests(x,    i, j, n, y, t, s, names, name) {
   s = server[x]
   if (!asks_somewhere[s] || is_snippet(node[x]) || answers_question[x]) return
   y = counting(x, "post_action")
-  n = y ? item[y, "post_action", 1] : 0
-  if (n && (t = find(s, word_of[n, 2])) && (t in is_passing) && question(t) == "" && !is_marked(t))
-    report("post_action", n, text_of(n), name_of(t))
+  if (y) {
+    n = item[y, "post_action", 1]
+    follow(s, word_of[n, 2])
+    for (i = 1; i <= ends; i++) {
+      t = end_of[i]
+      if ((t in is_passing) && question(t) == "" && !is_marked(t)) report("post_action", n, text_of(n), name_of(t))
+    }
+  }
   names = split("mirror add_before_body add_after_body", name, " ")
   for (i = 1; i <= names; i++) if (y = counting(x, name[i]))
     for (j = 1; j <= number[y, name[i]]; j++) {
       n = item[y, name[i], j]
       if (word_of[n, 2] !~ /^\//) continue
-      t = word_of[n, 2]
-      sub(/[?].*/, "", t)
-      t = find(s, t)
-      if (asks_more(t ? t : s, x)) report("subrequest", n, text_of(n), place_name(x))
+      follow(s, word_of[n, 2])
+      if (!ends) add_end(s, 0)
+      for (t = 1; t <= ends; t++) if (asks_more(end_of[t], x)) report("subrequest", n, text_of(n), place_name(x))
     }
   if (flag(x, "ssi") != "on") return
   n = item[counting(x, "ssi"), "ssi", 1]
@@ -1157,7 +1197,7 @@ function check_target(x, n, s, to,    i, t, from) {
   follow(s, to)
   for (i = 1; i <= ends; i++) {
     t = end_of[i]
-    if (leads_past(t) && !is_marked(t)) report("leads past", n, text_of(n), name_of(t))
+    if (leads_past(t) && !is_marked(t) && path[t] !~ /^@/) report("leads past", n, text_of(n), name_of(t))
   }
 }
 

@@ -635,6 +635,27 @@ const mistakes: Readonly<Record<string, Mistake>> = {
       ['try_files', /into "location \/int\/" too/],
     ],
   },
+  'what a refusal or a copy comes to by way of another location, or of a regular expression': {
+    files: inServer(
+      [
+        '  location = /hop/a { internal; auth_request off; try_files /none @raw; }',
+        '  location @raw {   # public\n    auth_request off;\n    proxy_pass http://application$request_uri;\n  }',
+        '  location ~* ^/int/.*\\.(php|cgi)$ {   # public\n    auth_request off;\n    proxy_pass http://application;\n  }',
+        '  location = /hop/b { internal; auth_request off; root /dev/null; try_files /none /docs/x; }',
+        '  location /docs/ { root /srv; }',
+        '  location /a/ { error_page 401 /hop/a; proxy_pass http://${if_granted}application; }',
+        '  location /b/ { error_page 403 = /int/x.PHP; proxy_pass http://${if_granted}application; }',
+        '  location = /c { auth_request off; root /srv; mirror /hop/b; }',
+        '  location = /d { auth_request off; root /srv; if ($arg_x) { ssi on; } }',
+      ].join('\n'),
+    ),
+    says: [
+      ['location /a/', /leads to "location @raw"/],
+      ['location /b/', /leads to "location ~\* \^\/int\//],
+      ['location = /c', /"mirror \/hop\/b" counts in/],
+      ['location = /d', /"ssi on" counts in "if \(\$arg_x\)"/],
+    ],
+  },
   'a rewrite of the server that ends with break, and one by a variable': {
     files: inServer(
       '  rewrite ^/to/(.*)$ /open/$1 break;\n  set $old_path /open;\n  rewrite ^/old/ $old_path/x last;\n  location /open/ {   # public\n    auth_request off;\n    proxy_pass http://application;\n  }',
@@ -918,6 +939,23 @@ const silent: Readonly<Record<string, Files>> = {
       'log_format mine "$tenant_part $upstream_http_x_cache $claimed_client";',
       'map "$if_granted$host" $one { default ""; a.example.com application; }',
       'map $if_granted $two { "" application; default not-granted.invalid; }',
+    ].join('\n'),
+  },
+  'pages by language, sites by name, pictures of an application, and a hook': {
+    server: [
+      '  location = /start { auth_request off; root /srv; try_files /start.$lang.html =404; }',
+      '  error_page 404 /e/$lang/404.html;\n  location /e/ { internal; auth_request off; root /srv; }',
+      '  error_page 497 https://$http_host$request_uri;',
+      '  location /img/ {   # public\n    auth_request off;\n    root $root_of;\n    try_files $uri /img/none.png;\n  }',
+      '  location /pics/ {   # public\n    auth_request off;\n    proxy_pass http://application;\n    error_page 404 = /pics/none.png;\n  }',
+      '  location = /hook { auth_request off; limit_except POST { deny all; } proxy_pass http://application/hook$is_args$args; }',
+      '  if ($host ~ ^(a|b)) { set $backend_of_host "${if_granted}$1"; }',
+      '  location /m/ { proxy_pass http://$backend_of_host; }\n  location /n/ { proxy_pass http://$backend_of_map; }',
+    ].join('\n'),
+    'conf.d/more.conf': [
+      'map $http_accept_language $lang { default en; ~^de de; }',
+      'map $host $root_of { hostnames; default /srv/a; *.b.example /srv/b; }',
+      'map $host $backend_of_map { default ""; "~^(a|b)" "${if_granted}$1"; }',
     ].join('\n'),
   },
   'the port for metrics': { 'conf.d/metrics.conf': readFileSync(join(root, 'monitoring/metrics.conf'), 'utf8') },
