@@ -430,7 +430,8 @@ function carries(text, pattern, deeply, level,    name, i, parts, found) {
     text = substr(text, RSTART + RLENGTH)
     if (name ~ pattern || pattern in takes_captures && name in is_captured && !(("$" name) in is_ours)) return "$" name
     if (name in part_of && carries(part_of[name], pattern, deeply, level + 1) != "") return "$" name
-    if (pattern == secret && name in captured_from && carries(captured_from[name], secret, 1, level + 1) != "") return "$" name
+    if ((pattern == secret || pattern == goes_out) && name in captured_from && \
+      carries(captured_from[name], pattern, 1, level + 1) != "") return "$" name
     parts = values[name]
     for (i = 1; i <= parts; i++) {
       found = carries(given[name, i], pattern, deeply, level + 1)
@@ -1083,11 +1084,12 @@ function check_exact(x, n, by,    url, bad, i, y, m) {
 function check_choice(x, place_x,    i, j, n, names, name, pattern, bad) {
   if (kind[x] !~ /^(server|location|if)$/ || question(place_x) != "" || is_snippet(node[place_x])) return
   pattern = sign[place_x] == "=" && !is_public[node[server[x]]] ? chooses_file : goes_out
-  names = split("root alias try_files rewrite", name, " ")
+  names = split("root alias try_files index rewrite", name, " ")
   for (i = 1; i <= names; i++) for (j = 1; j <= number[x, name[i]]; j++) {
     n = item[x, name[i], j]
     if (name[i] == "rewrite" && (kind[place_x] == "server" || word_of[n, 4] != "break")) continue
-    bad = name[i] == "try_files" ? check_tried(server[x], n, pattern) : carries(path_in(word_of[n, name[i] == "rewrite" ? 3 : 2]), pattern)
+    if (name[i] == "try_files") bad = check_tried(server[x], n, pattern)
+    else bad = carries(path_in(name[i] == "index" ? text_of(n) : word_of[n, name[i] == "rewrite" ? 3 : 2]), pattern)
     if (bad != "") report("chosen path", n, "\"" text_of(n) "\"", bad)
   }
 }

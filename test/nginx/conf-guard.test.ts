@@ -685,7 +685,11 @@ const mistakes: Readonly<Record<string, Mistake>> = {
         'proxy_pass $scheme://application;',
       ]
         .map((lines, n) => `  location = /${n} { auth_request off; ${lines} }`)
-        .concat('  location /files/ {   # public\n    auth_request off;\n    alias /srv/pub/$arg_name;\n  }')
+        .concat(
+          '  location /files/ {   # public\n    auth_request off;\n    alias /srv/pub/$arg_name;\n    index $arg_index;\n  }',
+        )
+        .concat('  if ($arg_x ~ "(?<from_arg>.*)") { set $seen 1; }')
+        .concat('  location /more/ {   # public\n    auth_request off; alias /srv/$from_arg;\n  }')
         .join('\n'),
     ),
     says: [
@@ -702,6 +706,8 @@ const mistakes: Readonly<Record<string, Mistake>> = {
       ['location = /7', /\$memcached_key/],
       ['location = /8', /as the client wrote it/],
       ['alias /srv/pub/', /\$arg_name/],
+      ['index $arg_index', /\$arg_index/],
+      ['alias /srv/$from_arg', /\$from_arg/],
     ],
   },
   'a public server that does not empty the identity, whatever the application is called': {
