@@ -27,6 +27,8 @@ BEGIN {
     " below /admin/ to some applications. Write the path behind the name, such as \"proxy_pass http://application%2;\"."
   say["raw variable"] = "%1 asks nobody and hands on %2, which the client chooses, as part of the name or of the path. Write" \
     " the path itself, such as \"proxy_pass http://application/path;\", or $uri in place of $request_uri."
+  say["chosen path"] = "%1 counts where nobody is asked, and %2, which the client chooses, decides which path or file it is." \
+    " Write the path or the file itself, without that variable."
   say["files"] = "%1 hands out files (%2) and nobody is asked. Put \"include snippets/gateway.conf;\" into its server and" \
     " no auth_request off here, or " declare "."
   say["marker"] = "%1 reaches the application whoever has answered auth_request. Write ${if_granted} before the name of" \
@@ -50,7 +52,7 @@ BEGIN {
   say["no identity"] = "auth_request_set here drops those of snippets/gateway.conf, so no identity and no grant arrives" \
     " (%1). Move it into the server block, after \"include snippets/gateway.conf;\"."
   say["redirects"] = "%1: the application may choose any location of nginx by X-Accel-Redirect, the gateway's answer too," \
-    " because proxy_ignore_headers here drops that of around it. Write \"include snippets/proxy.conf;\" beside it."
+    " because no %2 that counts here has that. Write \"%3\" beside it."
 
   # the question: not internal, or cached, or with the client's headers; not the gateway's at all
   say["no question"] = "auth_request %1 leads to no \"location = %1\" of this server, so whatever else answers there" \
@@ -69,6 +71,13 @@ BEGIN {
   say["elsewhere"] = "%1 answers auth_request and does not ask the gateway: who answers in its place decides. Write" \
     " \"include snippets/decision.conf;\" in place of its lines."
 
+  say["stands in"] = "\"%1\" counts in %2, which answers auth_request: what is answered there in the gateway's place can let" \
+    " in. Remove it, or write \"include snippets/decision.conf;\", which has the one that is needed."
+  say["before the question"] = "\"%1\" stands in %2, which answers auth_request: who gets another answer than the gateway's may" \
+    " be let in by it. Remove it; the settings of a question are headers beside snippets/decision.conf."
+  say["gateway"] = "\"%1\" lets a client ask the gateway itself, with headers that only nginx may send. Remove it; auth_request" \
+    " asks, and the management API is below /v1/management/."
+
   # whatever goes past the question
   say["satisfy"] = "\"satisfy any\" lets in whom an allow or a password lets in, without the gateway. Remove it; for" \
     " addresses there is allowed_cidrs of an API client."
@@ -81,6 +90,19 @@ BEGIN {
     " that asks; in an \"if\", " declare "."
   say["error page"] = "error_page %1 leads to %2, which goes to an application: a request that was refused would arrive there." \
     " Remove it: snippets/gateway.conf has the pages. For other statuses lead it to a file, or to a location that asks."
+
+  say["error internal"] = "error_page %1 leads to %2, which goes to an application and asks nobody, and there are such statuses" \
+    " before anybody is asked. Let that location ask, write ${if_granted} before the name of its upstream, or write" \
+    " \"# public\" right after its \"{\" if that is meant."
+  say["as success"] = "\"%1\" answers whoever was refused with %2, as if he had been let in. Remove \"%2\"; the status stays" \
+    " what it was."
+  say["chosen target"] = "\"%1\" leads where the client says, into %2 too, and nobody is asked there. Write the target without" \
+    " that variable, or let that location ask."
+  say["post_action"] = "\"%1\" goes to %2 after every request, one that was refused too, and nobody is asked there. Remove it," \
+    " or take the auth_request off out of that location."
+  say["subrequest"] = "\"%1\" counts in %2: what nginx adds to an answer is fetched without its question, so who is asked less" \
+    " there, or not at all, gets what is protected elsewhere. Remove it, or move it into a location that asks the same."
+  say["stream"] = "\"%1\" hands on connections, and nobody is asked about what comes in them. Remove it, or " declare "."
 
   say["capture"] = "\"%1\" gives $%2 another value, which the client chooses and snippets/*.conf rely on. Name the capture otherwise."
   say["any proxy"] = "\"%1\" has every client say by a header which address it has, and allowed_cidrs and limits go by that. Name" \
@@ -97,6 +119,8 @@ BEGIN {
   say["combined"] = "access_log without a format of its own, or with \"combined\", writes $request into the log, query string" \
     " and all. Write the name of a format behind the file, such as \"apigw\"."
   say["debug"] = "\"%1\" writes every header into the log, credentials too. Write \"warn\" in place of \"%2\"."
+  say["rewrite_log"] = "\"rewrite_log on\" writes paths and query strings into the log, because error_log has \"%1\" here. Remove" \
+    " it, or write \"warn\" in place of \"%1\"."
   say["underscores"] = "\"underscores_in_headers on\" lets a client's X_Client_Id pass, which many applications take for" \
     " X-Client-Id. Remove it."
   say["invalid"] = "\"ignore_invalid_headers off\" lets a client's X.Client.Id and the like pass, which some applications take" \
@@ -114,6 +138,9 @@ BEGIN {
   setter["fastcgi_pass"] = "fastcgi_param"
   setter["uwsgi_pass"] = "uwsgi_param"
   setter["scgi_pass"] = "scgi_param"
+  setter["memcached_pass"] = ""
+  # what an application takes for the path or the file
+  of_path = "^(SCRIPT_FILENAME|SCRIPT_NAME|PATH_INFO|PATH_TRANSLATED|DOCUMENT_URI|DOCUMENT_ROOT)$"
 
   identities = split("X-Client-Id X-Client-Name X-Auth-Method Authorization", identity, " ")
   # what auth_request_set of gateway.conf must have filled
@@ -123,9 +150,18 @@ BEGIN {
   # of one certificate, which nginx chooses by name
   of_certificate = "^ssl_(certificate|certificate_key|password_file|stapling_file|reject_handshake)$"
   secret = "^(request|request_uri|request_body|args|query_string|arg_.*|http_authorization|http_proxy_authorization|http_cookie|cookie_.*)$"
-  from_client = "^(http_.*|arg_.*|cookie_.*|args|query_string|request|request_.*|uri|document_uri|host|remote_user|content_type)$"
-  # in an exact location $uri is its path
-  chooses_path = "^(http_.*|arg_.*|cookie_.*|args|query_string|request|request_.*|host|remote_user|content_type|[0-9]+)$"
+  chosen = "http_.*|arg_.*|cookie_.*|args|query_string|request|request_(uri|body|method|filename)|remote_user|content_type" \
+    "|ssl_server_name|ssl_alpn_protocol|ssl_client_.*"
+  from_client = "^(" chosen "|uri|document_uri|host)$"
+  # in an exact location $uri is its path, and $host is the name of a folder at most
+  chooses_path = "^(" chosen "|host|[0-9])$"
+  chooses_file = "^(" chosen "|[0-9])$"
+  # elsewhere what a regular expression takes of a path is as good as $uri, which has no ".." in it
+  goes_out = "^(" chosen ")$"
+  as_written = "^request(_uri)?$"
+  takes_captures[from_client] = takes_captures[chooses_path] = takes_captures[chooses_file] = 1
+  # of these a target has few values, and none is the client's
+  is_closed = "^(status|scheme|host|server_(name|port|addr)|request_(id|method))$"
   granted = "^if_granted$"
 }
 
@@ -355,13 +391,22 @@ function passed_by(x,    i) {
   return ""
 }
 
-# what it is passed to, without scheme, marker and path
-function target(n,    t) {
-  t = word_of[n, 2]
-  sub(/^[a-z]+:\/\//, "", t)
-  sub(/\$[{]?if_granted[}]?/, "", t)
-  sub(/\/.*/, "", t)
-  return t
+# what it is passed to, without the scheme
+function bare(url) {
+  sub(/^([A-Za-z]+|\$[{]?scheme[}]?):\/\//, "", url)
+  return url
+}
+
+# whether it is passed to this upstream, by whatever variable
+function goes_to(url, name, level,    i, v, rest) {
+  url = tolower(bare(url))
+  sub(/^\$[{]?if_granted[}]?/, "", url)
+  if (url ~ ("^" name "([:/]|$)")) return 1
+  v = variable_in(url)
+  if (v == "" || RSTART > 1 || level > 8) return 0
+  rest = substr(url, RLENGTH + 1)
+  for (i = 1; i <= values[v]; i++) if (goes_to(given[v, i] rest, name, level + 1)) return 1
+  return 0
 }
 
 function text_of(n,    i, text) {
@@ -369,21 +414,30 @@ function text_of(n,    i, text) {
   return length(text) > 80 ? substr(text, 1, 80) "..." : text
 }
 
+# The name of the first variable in a text, which nginx reads without regard to case; "$1x" is $1 and an x.
+function variable_in(text,    name) {
+  if (!match(text, /\$([{][A-Za-z0-9_]+[}]|[0-9]|[A-Za-z_][A-Za-z0-9_]*)/)) return ""
+  name = tolower(substr(text, RSTART + 1, RLENGTH - 1))
+  gsub(/[{}]/, "", name)
+  return name
+}
+
 # The first variable in a text that matches, or whose value has such a one, by map or set; deeply also one that a map is
 # chosen by.
 function carries(text, pattern, deeply, level,    name, i, parts, found) {
   if (level > 8) return ""
-  while (match(text, /\$([{][A-Za-z0-9_]+[}]|[A-Za-z0-9_]+)/)) {
-    name = substr(text, RSTART + 1, RLENGTH - 1)
+  while (name = variable_in(text)) {
     text = substr(text, RSTART + RLENGTH)
-    gsub(/[{}]/, "", name)
-    if (name ~ pattern || pattern != granted && pattern != secret && name in is_captured && !(("$" name) in is_ours)) return "$" name
+    if (name ~ pattern || pattern in takes_captures && name in is_captured && !(("$" name) in is_ours)) return "$" name
+    if (name in part_of && carries(part_of[name], pattern, deeply, level + 1) != "") return "$" name
+    if ((pattern == secret || pattern == goes_out) && name in captured_from && \
+      carries(captured_from[name], pattern, 1, level + 1) != "") return "$" name
     parts = values[name]
     for (i = 1; i <= parts; i++) {
       found = carries(given[name, i], pattern, deeply, level + 1)
       if (found != "") return deeply ? found : "$" name
     }
-    if (deeply && (found = carries(source[name], pattern, deeply, level + 1)) != "") return found
+    if (deeply && name in source && (found = carries(source[name], pattern, deeply, level + 1)) != "") return found
   }
   return ""
 }
@@ -394,9 +448,9 @@ function refuse(n, text) {
   tell(place[n] ": " text)
 }
 
-function report(rule, n, first, second,    text) {
+function report(rule, n, first, second, third,    text) {
   text = say[rule]
-  text = fill(fill(text, "%1", first), "%2", second)
+  text = fill(fill(fill(text, "%1", first), "%2", second), "%3", third)
   tell(place[n] ": " (strict == "true" ? "" : "WARNING: ") text)
 }
 
@@ -437,12 +491,18 @@ END {
   }
   learn()
   for (x = 1; x <= contexts; x++) check_errors(x)
-  for (x = 1; x <= contexts; x++) if (is_http(x)) {
+  for (x = 1; x <= contexts; x++) if (!is_http(x)) check_stream(x)
+  else {
     check_settings(x)
     check_captures(x)
     check_headers(x)
     check_log(x)
     if (kind[x] == "server" || kind[x] == "location") check_place(x)
+    if (kind[x] == "if") {
+      check_error_pages(x)
+      check_subrequests(x)
+    }
+    check_choice(x, location_of(x))
     if (kind[x] == "server") check_server(x)
     if (passed_by(x) != "") check_pass(x, location_of(x))
     check_early(x, location_of(x))
@@ -458,7 +518,7 @@ function is_http(x) {
 # names, variables, questions: what rules about one block must know of all
 function learn(    x, i, n, p, t, header, list, names) {
   for (n = 1; n <= nodes; n++) {
-    if (is_snippet(n) && defined_by(n) != "") is_ours[defined_by(n)] = n
+    if (is_snippet(n)) learn_ours(n)
     learn_captures(n)
     if (word_of[n, 1] == "listen") learn_listen(n)
     if (file_of[n] != snippets "policy.conf" || word_of[n, 2] != "X-Policy") continue
@@ -467,7 +527,7 @@ function learn(    x, i, n, p, t, header, list, names) {
     gsub(/\\t/, " ", list)
     names = split(list, p, " ")
     for (i = 1; i <= names; i++) {
-      is_setting["$" p[i]] = 1
+      is_setting["$" tolower(p[i])] = 1
       header = "x-policy-" p[i]
       gsub("_", "-", header)
       is_header[header] = 1
@@ -477,7 +537,7 @@ function learn(    x, i, n, p, t, header, list, names) {
     if (kind[x] == "map" && !takes_ours(node[x])) learn_map(x)
     for (i = 1; i <= number[x, "set"]; i++) {
       n = item[x, "set", i]
-      if (!takes_ours(n)) learn_value(substr(word_of[n, 2], 2), word_of[n, 3])
+      if (!takes_ours(n)) learn_set(x, n)
     }
     if (kind[x] == "server" && server[x] == x && number[x, "server_name"]) {
       t = word_of[item[x, "server_name", 1], 2]
@@ -485,40 +545,69 @@ function learn(    x, i, n, p, t, header, list, names) {
       is_server[tolower(t)] = 1
     }
     if ((kind[x] == "server" || kind[x] == "location") && question(x) != "") {
+      asks_somewhere[server[x]] = 1
       t = find(server[x], question(x))
       if (t && sign[t] == "=") answers_question[t] = 1
     }
   }
-  for (x = 1; x <= contexts; x++) {
-    t = passed_by(x)
-    if (t == "") continue
-    is_passing[location_of(x)] = 1
-    if (question(location_of(x)) != "") is_protected_target[target(item[x, t, 1])] = 1
-  }
+  for (x = 1; x <= contexts; x++) if (passed_by(x) != "") is_passing[location_of(x)] = 1
 }
 
 function is_snippet(n) {
   return index(file_of[n], snippets) == 1 && substr(file_of[n], length(snippets) + 1) ~ /^[a-z-]+\.conf$/
 }
 
-# whether a line of somebody else defines a variable of the snippets, and not as they do
+# what the snippets define, and what they read
+function learn_ours(n,    i, text, name) {
+  if (defined_by(n) != "") is_ours[defined_by(n)] = n
+  for (i = 1; i <= count[n]; i++)
+    for (text = word_of[n, i]; name = variable_in(text); text = substr(text, RSTART + RLENGTH)) is_read["$" name] = 1
+}
+
+# Whether a line of somebody else defines a variable of the snippets, and not as they do, or one that they read: nginx lets
+# $http_authorization be defined, and $upstream_http_x_client_id. Settings and $application_authorization are for operators.
 function takes_ours(n,    name) {
   name = defined_by(n)
-  return name in is_ours && !is_snippet(n) && text_of(n) != text_of(is_ours[name])
+  if (name == "" || is_snippet(n) || index(file_of[n], directory "runtime/") == 1) return 0
+  if (name in is_ours) return is_block[n] || text_of(n) != text_of(is_ours[name])
+  return name in is_read && !(name in is_setting) && name != "$application_authorization"
 }
 
 # the variable that a line defines
 function defined_by(n) {
-  if (word_of[n, 1] ~ /^(set|auth_request_set|js_set|perl_set)$/) return word_of[n, 2]
-  if (is_block[n] && word_of[n, 1] ~ /^(map|geo|split_clients)$/) return word_of[n, count[n]]
+  if (word_of[n, 1] ~ /^(set|auth_request_set|js_set|js_var|perl_set)$/) return tolower(word_of[n, 2])
+  if (is_block[n] && word_of[n, 1] ~ /^(map|geo|split_clients)$/) return tolower(word_of[n, count[n]])
   return ""
 }
 
-function learn_map(x,    n, i, name) {
-  n = node[x]
-  name = substr(word_of[n, 3], 2)
-  source[name] = word_of[n, 2]
-  for (i = 1; i <= owned[x]; i++) if (count[own[x, i]] > 1) learn_value(name, word_of[own[x, i], count[own[x, i]]])
+function learn_map(x,    n, i, name, text, key) {
+  name = substr(defined_by(node[x]), 2)
+  source[name] = word_of[node[x], 2]
+  for (i = 1; i <= owned[x]; i++) {
+    n = own[x, i]
+    if (count[n] < 2) continue
+    key = word_of[n, 1]
+    text = word_of[n, count[n]]
+    if (key == "default") has_default[name] = 1
+    learn_value(name, text, key)
+    # "$1" is a part of what the map looks at
+    if (key ~ /^~/ && text ~ /\$[1-9]/) part_of[name] = part_of[name] source[name]
+    learn_source(n, source[name])
+  }
+}
+
+function learn_set(x, n,    name) {
+  name = substr(defined_by(n), 2)
+  learn_value(name, word_of[n, 3])
+  if (kind[x] != "if") has_default[name] = 1
+  else if (word_of[n, 3] ~ /\$[1-9]/) part_of[name] = part_of[name] word_of[node[x], 2]
+}
+
+# what the named captures of a line are parts of
+function learn_source(n, text,    i, names, name) {
+  if (is_snippet(n)) return
+  names = split(captured[n], name, " ")
+  for (i = 1; i <= names; i++) captured_from[name[i]] = captured_from[name[i]] text
 }
 
 # of any regular expression: (?<name>...), (?'name'...), (?P<name>...)
@@ -529,11 +618,12 @@ function learn_captures(n,    i, text, name) {
       name = substr(text, RSTART, RLENGTH)
       text = substr(text, RSTART + RLENGTH)
       sub(/^[(][?]P?[<\047]/, "", name)
-      name = substr(name, 1, length(name) - 1)
+      name = tolower(substr(name, 1, length(name) - 1))
       is_captured[name] = 1
       captured[n] = captured[n] " " name
     }
   }
+  if (captured[n] && word_of[n, 1] == "if") learn_source(n, word_of[n, 2])
 }
 
 # TLS is of the address, for all servers that listen there
@@ -541,8 +631,9 @@ function learn_listen(n,    i) {
   for (i = 3; i <= count[n]; i++) if (word_of[n, i] ~ /^(ssl|quic)$/) is_tls[word_of[n, 2]] = 1
 }
 
-function learn_value(name, text) {
+function learn_value(name, text, key) {
   given[name, ++values[name]] = text
+  is_given_for[name, values[name]] = key
 }
 
 # --- Rules: settings of the gateway, which are refused in any case ----------------------------------------------------------
@@ -558,24 +649,24 @@ function check_settings(x,    i, n, name) {
   for (i = 1; i <= owned[x]; i++) {
     n = own[x, i]
     name = word_of[n, 1]
-    if (name == "set" && is_setting[word_of[n, 2]])
+    if (name == "set" && (defined_by(n) in is_setting))
       refuse(n, "\"set " word_of[n, 2] "\" goes on when nginx redirects a request inside, and so can open other locations." \
         " Change the map at the top of default.conf, or give the location a question of its own; the examples show both.")
-    else if (name == "set" && word_of[n, 2] ~ /^\$(is_)?decision_/ && file_of[n] != snippets "decision-cache.conf")
+    else if (name == "set" && defined_by(n) ~ /^\$(is_)?decision_/ && file_of[n] != snippets "decision-cache.conf")
       refuse(n, "\"set " word_of[n, 2] "\" could have nginx answer by what nobody vouches for; include" \
         " snippets/decision-cache.conf instead.")
     else if (name == "proxy_set_header" && looks_like_setting(tolower(word_of[n, 2])) && \
       !is_header[tolower(word_of[n, 2])])
       refuse(n, word_of[n, 2] " is not a setting; snippets/policy.conf has the names of all.")
-    else if (name == "map" && is_setting[word_of[n, 3]] && word_of[n, 2] != "$server_name")
+    else if (name == "map" && (defined_by(n) in is_setting) && word_of[n, 2] != "$server_name")
       refuse(n, word_of[n, 3] " may only depend on $server_name: what comes from the request is chosen by the client," \
         " and $uri is that of the question to the gateway.")
-    else if ((name == "geo" || name == "split_clients") && is_setting[word_of[n, count[n]]])
+    else if ((name == "geo" || name == "split_clients") && (defined_by(n) in is_setting))
       refuse(n, word_of[n, count[n]] " may only depend on $server_name.")
     else if (name == "proxy_cache_path" && file_of[n] == directory "runtime/http.conf") has_cache = 1
     else if (takes_ours(n)) report("ours", n, text_of(n), defined_by(n))
   }
-  if (kind[x] == "map" && is_setting[word_of[node[x], 3]] && word_of[node[x], 2] == "$server_name") check_map(x)
+  if (kind[x] == "map" && (defined_by(node[x]) in is_setting) && word_of[node[x], 2] == "$server_name") check_map(x)
 }
 
 function check_captures(x,    i) {
@@ -587,7 +678,7 @@ function check_captured(n,    i, names, name) {
   if (!captured[n] || is_snippet(n)) return
   names = split(captured[n], name, " ")
   for (i = 1; i <= names; i++)
-    if (name[i] ~ /^(auth|decision|is_decision)_|^application_authorization$/ || ("$" name[i]) in is_ours || is_setting["$" name[i]])
+    if (name[i] ~ /^(auth|decision|is_decision)_|^application_authorization$/ || ("$" name[i]) in is_ours || ("$" name[i]) in is_read)
       report("capture", n, text_of(n), name[i])
 }
 
@@ -598,7 +689,19 @@ function check_proxies(n,    size) {
   if (size + 0 < (word_of[n, 2] ~ /:/ ? 7 : 8)) report("any proxy", n, text_of(n))
 }
 
-function check_errors(x,    i, j, n) {
+function check_stream(x) {
+  if (kind[x] == "server" && kind[up[x]] == "stream" && number[x, "proxy_pass"] && !is_public[node[x]])
+    report("stream", item[x, "proxy_pass", 1], text_of(item[x, "proxy_pass", 1]))
+}
+
+function check_errors(x,    i, j, n, y) {
+  y = counting(x, "error_log")
+  if (y && (y == x || number[x, "rewrite_log"]) && flag(x, "rewrite_log") == "on")
+    for (i = 1; i <= number[y, "error_log"]; i++) {
+      n = item[y, "error_log", i]
+      if (word_of[n, count[n]] ~ /^(notice|info)$/)
+        report("rewrite_log", item[counting(x, "rewrite_log"), "rewrite_log", 1], word_of[n, count[n]])
+    }
   for (i = 1; i <= number[x, "error_log"]; i++) {
     n = item[x, "error_log", i]
     for (j = 3; j <= count[n]; j++) if (word_of[n, j] ~ /^debug/) report("debug", n, text_of(n), word_of[n, j])
@@ -648,6 +751,7 @@ function check_listen(x,    i, n, address) {
 function check_place(x,    q) {
   check_ssl(x)
   check_error_pages(x)
+  check_subrequests(x)
   q = question(x)
   if (q == "") check_files(x)
   else {
@@ -675,7 +779,7 @@ function check_files(x,    y, n) {
   # what matches no other location
   if (kind[x] == "server" && find(x, "/\001")) return
   n = number[y, "alias"] ? item[y, "alias", 1] : item[y, "root", 1]
-  report("files", node[x], kind[x] == "server" ? "this server" : name_of(x), text_of(n))
+  report("files", node[x], place_name(x), text_of(n))
 }
 
 # allow and deny count together: those of the innermost block that has any
@@ -705,13 +809,14 @@ function check_question(x, q,    t, n, i, by, bad) {
   }
   if (!counting(t, "internal")) report("not internal", n, name_of(t))
   check_caches(t, n)
+  check_undone(t)
   if (flag(t, "proxy_pass_request_headers") != "off") report("client headers", n, name_of(t))
   for (i = 1; i <= number[t, "proxy_set_header"]; i++) {
     n = item[t, "proxy_set_header", i]
     if (is_snippet(n)) continue
-    if (tolower(word_of[n, 2]) == "authorization" && word_of[n, 3] !~ /^[$]([{](credential|http_authorization)[}]|credential|http_authorization)$/)
+    if (tolower(word_of[n, 2]) == "authorization" && tolower(word_of[n, 3]) !~ /^[$]([{](credential|http_authorization)[}]|credential|http_authorization)$/)
       report("other credential", n, text_of(n))
-    if (tolower(word_of[n, 2]) == "x-client-address" && word_of[n, 3] !~ /^[$]([{]remote_addr[}]|remote_addr)$/)
+    if (tolower(word_of[n, 2]) == "x-client-address" && tolower(word_of[n, 3]) !~ /^[$]([{]remote_addr[}]|remote_addr)$/)
       report("other address", n, text_of(n))
     if (tolower(word_of[n, 2]) !~ /^x-policy-/) continue
     bad = carries(word_of[n, 3], from_client, 1)
@@ -733,23 +838,152 @@ function check_caches(t, here,    i, y, n, names, name) {
   }
 }
 
+# what answers a question before the gateway does, or in its place
+function check_undone(t,    x, y, i, j, n, names, name) {
+  y = counting(t, "error_page")
+  for (i = 1; y && i <= number[y, "error_page"]; i++) {
+    n = item[y, "error_page", i]
+    if (!is_snippet(n)) report("stands in", n, text_of(n), name_of(t))
+  }
+  names = split("return rewrite try_files proxy_pass", name, " ")
+  for (x = t; x <= contexts; x++) if (location_of(x) == t)
+    for (i = 1; i <= names; i++) for (j = 1; j <= number[x, name[i]]; j++) {
+      n = item[x, name[i], j]
+      if (is_snippet(n) || name[i] == "proxy_pass" && x == t || text_of(n) ~ /^return [45][0-9][0-9]/) continue
+      report("before the question", n, text_of(n), name_of(t))
+    }
+}
+
 # A refusal, 401, 403 or 500, must not end at an application; for the rest the question is asked again where one is asked.
-function check_error_pages(x,    y, i, j, n, uri, t, is_refusal) {
+function check_error_pages(x,    y, i, n, asks) {
   y = counting(x, "error_page")
-  if (!y || (server[x], y) in has_pages) return
-  has_pages[server[x], y] = 1
+  asks = question(location_of(x)) != ""
+  if (!y || (server[x], y, asks) in has_pages || answers_question[y]) return
+  has_pages[server[x], y, asks] = 1
   for (i = 1; i <= number[y, "error_page"]; i++) {
     n = item[y, "error_page", i]
-    uri = word_of[n, count[n]]
-    if (uri !~ /^[@\/]/) continue
-    sub(/[$?].*/, "", uri)
-    t = find(server[x], uri)
-    if (!t || answers_question[t] || !(t in is_passing)) continue
-    is_refusal = 0
-    for (j = 2; j < count[n]; j++) if (word_of[n, j] ~ /^(401|403|500)$/) is_refusal = 1
-    if (is_refusal || question(t) == "" && !(sign[t] == "=" && is_exempt(t)))
-      report("error page", n, word_of[n, count[n]], name_of(t))
+    if (!is_snippet(n)) check_error_page(server[x], n, asks)
   }
+}
+
+# 502 and 504 come after the question: nobody else has asked an application
+function check_error_page(s, n, asks,    i, t, end, is_refusal, is_early) {
+  end = word_of[n, count[n]]
+  for (i = 2; i < count[n]; i++) {
+    if (word_of[n, i] ~ /^(401|403|500)$/) is_refusal = 1
+    if (word_of[n, i] ~ /^[0-9]+$/ && word_of[n, i] !~ /^(502|504)$/) is_early = 1
+    if (is_refusal && asks && word_of[n, i] ~ /^=2/) report("as success", n, text_of(n), word_of[n, i])
+  }
+  follow(s, end)
+  for (i = 1; i <= ends; i++) {
+    t = end_of[i]
+    if (answers_question[t]) continue
+    if (is_end_chosen[i] && leads_past(t) && !is_marked(t) && (number[t, "internal"] || path[t] ~ /^@/))
+      report("chosen target", n, text_of(n), name_of(t))
+    else if (!(t in is_passing)) continue
+    else if ((asks || path[t] ~ /^@/) && (is_refusal && !is_end_chosen[i] || question(t) == "" && !(sign[t] == "=" && is_exempt(t))))
+      report("error page", n, end, name_of(t))
+    else if (is_early && question(t) == "" && number[t, "internal"] && !is_public[node[t]] && !is_marked(t))
+      report("error internal", n, end, name_of(t))
+  }
+}
+
+# Where a target leads: end_of[1] to end_of[ends]. Behind a variable of which nobody knows the value it may be whatever
+# begins so; of all that begins with "/" or with nothing those alone that no client can ask for.
+function follow(s, text, level,    name, before, behind, i, t, found) {
+  if (!level) ends = 0
+  sub(/[?].*/, "", text)
+  name = variable_in(text)
+  before = name == "" ? text : substr(text, 1, RSTART - 1)
+  behind = substr(text, RSTART + RLENGTH)
+  if (name != "" && level < 8 && values[name]) {
+    for (i = 1; i <= values[name]; i++) follow(s, before given[name, i] behind, level + 1)
+    return
+  }
+  if (before ~ /^[@\/]/ && (found = name == "" ? choose(s, before) : find(s, before))) add_end(found, 0)
+  if (name == "" || name ~ is_closed || before == "" && name ~ /^(document_)?uri$/) return
+  for (i = 1; i <= locations[s]; i++) {
+    t = located[s, i]
+    if (sign[t] ~ /^~/ || before != "" && index(path[t], before) != 1 && t != found) continue
+    if (length(before) > 1 || number[t, "internal"] || path[t] ~ /^@/) add_end(t, 1)
+  }
+}
+
+# and from there to wherever a location that asks nobody leads on
+function add_end(t, is_chosen,    i, n) {
+  for (i = 1; i <= ends; i++) if (end_of[i] == t && is_end_chosen[i] == is_chosen) return
+  end_of[++ends] = t
+  is_end_chosen[ends] = is_chosen
+  if (question(t) != "" || is_snippet(node[t])) return
+  if (number[t, "try_files"]) {
+    n = item[t, "try_files", 1]
+    follow(server[t], word_of[n, count[n]], 1)
+  }
+  for (i = 1; i <= number[t, "rewrite"]; i++) {
+    n = item[t, "rewrite", i]
+    if (word_of[n, 4] !~ /^(break|redirect|permanent)$/) follow(server[t], word_of[n, 3], 1)
+  }
+}
+
+# where nginx looks: the first regular expression that matches comes before a prefix, but before no other
+function choose(s, uri,    i, t, found) {
+  found = find(s, uri)
+  if (uri ~ /^@/ || sign[found] ~ /^(=|\^~)$/) return found
+  for (i = 1; i <= locations[s]; i++) {
+    t = located[s, i]
+    if (sign[t] !~ /^~/ || kind[up[t]] == "location" && index(uri, path[up[t]]) != 1) continue
+    if (matches(path[t], sign[t], uri)) return t
+  }
+  return found
+}
+
+# of a regular expression that awk reads as PCRE does; none of the others matches
+function matches(regex, how, uri) {
+  gsub(/\\\//, "/", regex)
+  gsub(/\\-/, "-", regex)
+  if (regex ~ /[(*+?][?]|[{}"]|\\[^.]/) return 0
+  return how == "~*" ? tolower(uri) ~ tolower(regex) : uri ~ regex
+}
+
+# whether it leads nowhere until the gateway has granted the request
+function is_marked(t) {
+  return number[t, "proxy_pass"] && begins_granted(word_of[item[t, "proxy_pass", 1], 2])
+}
+
+# what nginx asks for by itself, for an answer or after it, goes past the question
+function check_subrequests(x,    i, j, n, y, t, s, names, name) {
+  s = server[x]
+  if (!asks_somewhere[s] || is_snippet(node[x]) || answers_question[x]) return
+  y = counting(x, "post_action")
+  if (y) {
+    n = item[y, "post_action", 1]
+    follow(s, word_of[n, 2])
+    for (i = 1; i <= ends; i++) {
+      t = end_of[i]
+      if ((t in is_passing) && question(t) == "" && !is_marked(t)) report("post_action", n, text_of(n), name_of(t))
+    }
+  }
+  names = split("mirror add_before_body add_after_body", name, " ")
+  for (i = 1; i <= names; i++) if (y = counting(x, name[i]))
+    for (j = 1; j <= number[y, name[i]]; j++) {
+      n = item[y, name[i], j]
+      if (word_of[n, 2] !~ /^\//) continue
+      follow(s, word_of[n, 2])
+      if (!ends) add_end(s, 0)
+      for (t = 1; t <= ends; t++) if (asks_more(end_of[t], x)) report("subrequest", n, text_of(n), place_name(x))
+    }
+  if (flag(x, "ssi") != "on") return
+  n = item[counting(x, "ssi"), "ssi", 1]
+  if (!find(s, "/\001") && asks_more(s, x)) report("subrequest", n, text_of(n), place_name(x))
+  for (i = 1; i <= locations[s]; i++) if (asks_more(located[s, i], x)) report("subrequest", n, text_of(n), place_name(x))
+}
+
+function asks_more(t, x) {
+  return question(t) != "" && question(t) != question(x) && !(question(x) == "" && is_marked(t))
+}
+
+function place_name(x) {
+  return kind[x] == "server" ? "this server" : name_of(x)
 }
 
 # --- Rules: what goes to an application ---------------------------------------------------------------------------------------
@@ -762,11 +996,12 @@ function check_pass(x, place_x,    n, by, q) {
   if (q == "" && !is_exempt(place_x)) check_open(place_x)
   else if (q == "" && sign[place_x] == "=" && !is_snippet(n)) check_exact(place_x, n, by)
   if (q != "" && by == "proxy_pass" && !begins_granted(word_of[n, 2])) report("marker", n, "\"" text_of(n) "\"")
-  if (q == "" && question(server[x]) == "" && !is_protected_target[target(n)]) return
+  if (by == "proxy_pass" && !is_snippet(n) && goes_to(word_of[n, 2], "gateway")) report("gateway", n, text_of(n))
   if (q != "") check_answers(place_x, n)
   if (q != "") check_shared(x, n, by)
   check_tunnel(x, by)
-  if (by in setter && !check_identity(place_x, n, by) && by == "proxy_pass") check_redirects(place_x, n)
+  if (setter[by] == "" || check_identity(place_x, n, by) && by == "proxy_pass") return
+  if (asks_somewhere[server[x]]) check_redirects(place_x, n, by)
 }
 
 function check_open(x,    y) {
@@ -776,15 +1011,27 @@ function check_open(x,    y) {
   else report("switched off", node[x], name_of(x), place[item[y, "auth_request", 1]])
 }
 
-# The marker counts at the beginning of the name, its own or that of each value of a variable, or where it chooses the map.
-function begins_granted(text, level,    name, i) {
-  sub(/^[a-z]+:\/\//, "", text)
-  if (level > 8 || !match(text, /^\$([{][A-Za-z0-9_]+[}]|[A-Za-z0-9_]+)/)) return 0
-  name = substr(text, 2, RLENGTH - 1)
-  gsub(/[{}]/, "", name)
-  if (name ~ granted || carries(source[name], granted, 1) != "") return 1
-  for (i = 1; i <= values[name]; i++) if (!begins_granted(given[name, i], level + 1)) return 0
+# The marker counts at the beginning of the name, its own or that of each value of a variable, or where it chooses the map:
+# there by what stands for all else, which is also what is taken without it.
+function begins_granted(text, level,    name, i, rest, whole, is_chosen) {
+  text = bare(text)
+  name = variable_in(text)
+  if (name == "" || RSTART > 1 || level > 8) return 0
+  if (name ~ granted) return 1
+  rest = substr(text, RLENGTH + 1)
+  is_chosen = name in source && carries(source[name], granted, 1) != ""
+  # a variable may have no value
+  if (!(name in has_default) && !leads_nowhere(rest) && !begins_granted(rest, level + 1)) return 0
+  for (i = 1; i <= values[name]; i++) {
+    if (is_chosen && is_given_for[name, i] !~ /^(default$|~)/) continue
+    whole = given[name, i] rest
+    if (!leads_nowhere(whole) && !begins_granted(whole, level + 1)) return 0
+  }
   return values[name] > 0
+}
+
+function leads_nowhere(url) {
+  return bare(url) ~ /^([:\/]|$)|^[a-z.-]*[.]invalid([:\/]|$)/
 }
 
 # a cache of the application's answers, which is looked into once the client is let in, whoever that is
@@ -810,25 +1057,55 @@ function check_tunnel(x, by,    y, i, m) {
   }
 }
 
-# What is exempt must be one path to the application as well.
+# What is exempt must be one path to the application as well, however nginx comes to it.
 function check_exact(x, n, by,    url, bad, i, y, m) {
-  if (number[x, "internal"] || is_public[node[server[x]]]) return
+  if (is_public[node[server[x]]]) return
   if (setter[by] ~ /_param$/) {
     y = counting(x, setter[by])
     for (i = 1; y && i <= number[y, setter[by]]; i++) {
       m = item[y, setter[by], i]
-      if ((bad = carries(word_of[m, 3], "^request(_uri)?$")) != "") report("raw variable", m, "\"" text_of(m) "\"", bad)
+      bad = carries(word_of[m, 3], word_of[m, 2] ~ of_path ? chooses_path : as_written)
+      if (bad != "") report("raw variable", m, "\"" text_of(m) "\"", bad)
     }
     return
   }
-  if (by != "proxy_pass" && by != "grpc_pass") return
-  url = word_of[n, 2]
-  sub(/^[a-z]+:\/\//, "", url)
+  url = by == "memcached_pass" ? "$memcached_key" : bare(word_of[n, 2])
+  if (begins_granted(url)) return
   # a query string behind a path stays one
   sub(/([?]|[$][{]?is_args[}]?)[$][{]?(args|query_string)[}]?$/, "", url)
   bad = carries(url, chooses_path)
   if (bad != "") report("raw variable", n, "\"" text_of(n) "\"", bad)
-  else if (!has_path(url) && !is_rewritten(x)) report("raw path", n, "\"" text_of(n) "\"", path[x])
+  # what is internal has a path of nginx's, not the client's
+  else if (by ~ /^(proxy|grpc)_pass$/ && !number[x, "internal"] && !has_path(url) && !is_rewritten(x))
+    report("raw path", n, "\"" text_of(n) "\"", path[x])
+}
+
+# The path or the file that is handed on where nobody is asked, by whatever else says so.
+function check_choice(x, place_x,    i, j, n, names, name, pattern, bad) {
+  if (kind[x] !~ /^(server|location|if)$/ || question(place_x) != "" || is_snippet(node[place_x])) return
+  pattern = sign[place_x] == "=" && !is_public[node[server[x]]] ? chooses_file : goes_out
+  names = split("root alias try_files index rewrite", name, " ")
+  for (i = 1; i <= names; i++) for (j = 1; j <= number[x, name[i]]; j++) {
+    n = item[x, name[i], j]
+    if (name[i] == "rewrite" && (kind[place_x] == "server" || word_of[n, 4] != "break")) continue
+    if (name[i] == "try_files") bad = check_tried(server[x], n, pattern)
+    else bad = carries(path_in(name[i] == "index" ? text_of(n) : word_of[n, name[i] == "rewrite" ? 3 : 2]), pattern)
+    if (bad != "") report("chosen path", n, "\"" text_of(n) "\"", bad)
+  }
+}
+
+function path_in(url) {
+  sub(/[?].*/, "", url)
+  return url
+}
+
+function check_tried(s, n, pattern,    i, bad) {
+  for (i = 2; i < count[n] && bad == ""; i++) bad = carries(word_of[n, i], pattern)
+  follow(s, word_of[n, count[n]])
+  for (i = 1; i <= ends; i++)
+    if (is_end_chosen[i] && number[end_of[i], "internal"] && leads_past(end_of[i]) && !is_marked(end_of[i]))
+      report("chosen target", n, text_of(n), name_of(end_of[i]))
+  return bad
 }
 
 function has_path(url) {
@@ -862,7 +1139,7 @@ function check_identity(x, n, by,    y, i, j, m, header, lost, bad, off) {
       if (i == identities) continue
       bad = carries(word_of[m, 3], from_client, 1)
       if (bad != "") report("forged", m, "\"" text_of(m) "\"", bad)
-      else if (word_of[m, 3] !~ vouched) report("other identity", m, "\"" text_of(m) "\"")
+      else if (tolower(word_of[m, 3]) !~ vouched) report("other identity", m, "\"" text_of(m) "\"")
     }
     if (!m) lost = lost (lost == "" ? "" : ", ") identity[i]
   }
@@ -877,19 +1154,22 @@ function check_answers(x, n,    y, i, j, missing, is_there) {
   y = counting(x, "auth_request_set")
   for (i = 1; i <= answers; i++) {
     is_there = 0
-    for (j = 1; y && j <= number[y, "auth_request_set"]; j++) if (word_of[item[y, "auth_request_set", j], 2] == answer[i]) is_there = 1
+    for (j = 1; y && j <= number[y, "auth_request_set"]; j++) if (tolower(word_of[item[y, "auth_request_set", j], 2]) == answer[i]) is_there = 1
     if (!is_there) missing = missing (missing == "" ? "" : ", ") answer[i]
   }
   if (missing != "") report("no identity", y ? item[y, "auth_request_set", 1] : n, missing)
 }
 
-function check_redirects(x, n,    y, i, j, m) {
-  y = counting(x, "proxy_ignore_headers")
-  for (i = 1; y && i <= number[y, "proxy_ignore_headers"]; i++) {
-    m = item[y, "proxy_ignore_headers", i]
+function check_redirects(x, n, by,    y, i, j, m, name) {
+  name = by
+  sub(/_pass$/, "_ignore_headers", name)
+  y = counting(x, name)
+  for (i = 1; y && i <= number[y, name]; i++) {
+    m = item[y, name, i]
     for (j = 2; j <= count[m]; j++) if (tolower(word_of[m, j]) == "x-accel-redirect") return
   }
-  report("redirects", y == x ? item[y, "proxy_ignore_headers", 1] : n, text_of(n))
+  report("redirects", y == x ? item[y, name, 1] : n, text_of(n), name, \
+    by == "proxy_pass" ? "include snippets/proxy.conf;" : name " X-Accel-Redirect;")
 }
 
 # --- Rules: answers before the question, logs, names of headers ----------------------------------------------------------------
@@ -906,25 +1186,20 @@ function check_early(x, place_x,    i, n, end, to) {
     to = word_of[n, 3]
     end = count[n] > 3 ? word_of[n, 4] : ""
     if (end == "redirect" || end == "permanent" || to ~ /^(https?:\/\/|\$scheme)/) report("redirect", n, text_of(n))
-    else if (end != "break" && kind[place_x] == "location") report("rewrite", n, text_of(n))
-    else if (end != "break") check_target(x, n, place_x, to)
+    else if (kind[place_x] == "server") check_target(x, n, place_x, to)
+    else if (end != "break") report("rewrite", n, text_of(n))
   }
 }
 
 # A rewrite of the server that leads past the question. One of exactly one path is an exemption like another.
-function check_target(x, n, s, to,    i, t, from, is_open_ended) {
+function check_target(x, n, s, to,    i, t, from) {
   from = word_of[n, 2]
   gsub(/\\[.\/-]/, "_", from)
   if (kind[x] == "server" && from ~ /^\^[A-Za-z0-9_\/~-]*\$$/) return
-  is_open_ended = sub(/[$].*/, "", to)
-  sub(/[?].*/, "", to)
-  if (to !~ /^\//) return
-  t = find(s, to)
-  if (leads_past(t)) report("leads past", n, text_of(n), name_of(t))
-  if (!is_open_ended || length(to) < 2) return
-  for (i = 1; i <= locations[s]; i++) {
-    t = located[s, i]
-    if (sign[t] !~ /^~/ && index(path[t], to) == 1 && path[t] != to && leads_past(t)) report("leads past", n, text_of(n), name_of(t))
+  follow(s, to)
+  for (i = 1; i <= ends; i++) {
+    t = end_of[i]
+    if (leads_past(t) && !is_marked(t) && path[t] !~ /^@/) report("leads past", n, text_of(n), name_of(t))
   }
 }
 

@@ -186,10 +186,11 @@ const mistakes: Readonly<Record<string, Mistake>> = {
       ['fastcgi', 'uwsgi', 'scgi', 'grpc', 'memcached']
         .map(
           (name) =>
-            `  location /${name}/ { auth_request off; ${name}_pass_request_headers off; ${name}_pass 127.0.0.1:9; }`,
+            `  location /${name}/ { auth_request off; ${name}_pass_request_headers off; ${name}_ignore_headers X-Accel-Redirect; ${name}_pass 127.0.0.1:9; }`,
         )
         .join('\n')
         .replace(/(?:grpc|memcached)_pass_request_headers off;/g, '')
+        .replace('memcached_ignore_headers X-Accel-Redirect;', '')
         .replace('memcached_pass', 'set $memcached_key x; memcached_pass')
         .replace(
           'grpc_pass',
@@ -239,7 +240,7 @@ const mistakes: Readonly<Record<string, Mistake>> = {
             `  location = /${n} { auth_request off; set $chosen $cookie_x; proxy_pass http://application${url}; }`,
         )
         .concat(
-          '  location = /f { auth_request off; fastcgi_pass_request_headers off; fastcgi_param REQUEST_URI $request_uri; fastcgi_pass 127.0.0.1:9; }',
+          '  location = /f { auth_request off; fastcgi_pass_request_headers off; fastcgi_param REQUEST_URI $request_uri; fastcgi_ignore_headers X-Accel-Redirect; fastcgi_pass 127.0.0.1:9; }',
         )
         .join('\n'),
     ),
@@ -289,7 +290,10 @@ const mistakes: Readonly<Record<string, Mistake>> = {
   },
   'FastCGI without the identity': {
     files: inServer('  location ~ \\.php$ {   # protected\n    fastcgi_pass 127.0.0.1:9;\n    fastcgi_param X y;\n  }'),
-    says: [['fastcgi_pass', /fastcgi_param HTTP_X_CLIENT_ID \$auth_client_id/]],
+    says: [
+      ['fastcgi_pass', /fastcgi_param HTTP_X_CLIENT_ID \$auth_client_id/],
+      ['fastcgi_pass', /any location of nginx by X-Accel-Redirect.*"fastcgi_ignore_headers X-Accel-Redirect;"/],
+    ],
   },
   'a public path of the same application in a server without the gateway': {
     files: behind(
@@ -566,6 +570,247 @@ const mistakes: Readonly<Record<string, Mistake>> = {
       ['auth_request /_apigw/decision/own', /does not include snippets\/strict-paths\.conf/],
     ],
   },
+  // an internal location that asks nobody, and what leads there
+  'an internal location that asks nobody, with a path that the client chooses': {
+    files: inServer(
+      [
+        '  rewrite ^/x$ /int/a last;',
+        '  location = /int/a { internal; auth_request off; proxy_pass http://application/$arg_p; }',
+        '  location = /status { auth_request off; mirror /int/b; proxy_pass http://application/status; }',
+        '  location = /int/b { internal; auth_request off; proxy_pass http://application$request_uri; }',
+      ].join('\n'),
+    ),
+    says: [
+      ['location = /int/a', /hands on \$arg_p, which the client chooses/],
+      ['location = /int/b', /hands on \$request_uri/],
+    ],
+  },
+  'an error_page, for what is said before the question, to an internal location that asks nobody': {
+    files: inServer(
+      [
+        '  location = /int { internal; auth_request off; proxy_pass http://application/int; }',
+        '  location /a/ {\n    error_page 418 = /int;\n    if ($arg_debug) { return 418; }\n    proxy_pass http://${if_granted}application;\n  }',
+        '  location /b/ { error_page 413 /int; proxy_pass http://${if_granted}application; }',
+        '  location /c/ { set $status_page /int; error_page 404 $status_page; proxy_pass http://${if_granted}application; }',
+      ].join('\n'),
+    ),
+    says: [
+      ['error_page 418', /leads to "location = \/int", which goes to an application and asks nobody.*\$\{if_granted\}/],
+      ['location /b/', /before anybody is asked/],
+      ['location /c/', /error_page \$status_page leads to "location = \/int"/],
+    ],
+  },
+  'a refusal that a variable leads to an application': {
+    files: inServer(
+      [
+        '  location = /int { internal; auth_request off; proxy_pass http://application/int; }',
+        '  location @app {   # public\n    auth_request off;\n    proxy_pass http://application;\n  }',
+        '  set $refusal_page /int;',
+        '  location /a/ { error_page 401 = $refusal_page; proxy_pass http://${if_granted}application; }',
+        '  location /b/ { set $refusal_name app; error_page 403 @$refusal_name; proxy_pass http://${if_granted}application; }',
+        '  location /c/ { if ($arg_x) { error_page 418 = @app; return 418; } proxy_pass http://${if_granted}application; }',
+      ].join('\n'),
+    ),
+    says: [
+      ['location /a/', /error_page \$refusal_page leads to "location = \/int"/],
+      ['location /b/', /leads to "location @app"/],
+      ['location /c/', /leads to "location @app"/],
+    ],
+  },
+  'targets that the client chooses': {
+    files: inServer(
+      [
+        '  location /int/ { internal; auth_request off; alias /srv/int/; }',
+        '  location = /track { internal; auth_request off; proxy_pass http://application/track; }',
+        '  error_page 404 $arg_page;',
+        '  rewrite ^/v1/(.*)$ /$1 last;',
+        '  location /p/ {   # public\n    auth_request off;\n    root /srv;\n    try_files $uri /int$uri;\n  }',
+      ].join('\n'),
+    ),
+    says: [
+      ['error_page 404', /leads where the client says, into "location \/int\/" too/],
+      ['error_page 404', /into "location = \/track" too/],
+      ['rewrite ^/v1/', /leads into "location \/int\/"/],
+      ['rewrite ^/v1/', /leads into "location = \/track"/],
+      ['try_files', /into "location \/int\/" too/],
+    ],
+  },
+  'what a refusal or a copy comes to by way of another location, or of a regular expression': {
+    files: inServer(
+      [
+        '  location = /hop/a { internal; auth_request off; try_files /none @raw; }',
+        '  location @raw {   # public\n    auth_request off;\n    proxy_pass http://application$request_uri;\n  }',
+        '  location ~* ^/int/.*\\.(php|cgi)$ {   # public\n    auth_request off;\n    proxy_pass http://application;\n  }',
+        '  location = /hop/b { internal; auth_request off; root /dev/null; try_files /none /docs/x; }',
+        '  location /docs/ { root /srv; }',
+        '  location /a/ { error_page 401 /hop/a; proxy_pass http://${if_granted}application; }',
+        '  location /b/ { error_page 403 = /int/x.PHP; proxy_pass http://${if_granted}application; }',
+        '  location = /c { auth_request off; root /srv; mirror /hop/b; }',
+        '  location = /d { auth_request off; root /srv; if ($arg_x) { ssi on; } }',
+      ].join('\n'),
+    ),
+    says: [
+      ['location /a/', /leads to "location @raw"/],
+      ['location /b/', /leads to "location ~\* \^\/int\//],
+      ['location = /c', /"mirror \/hop\/b" counts in/],
+      ['location = /d', /"ssi on" counts in "if \(\$arg_x\)"/],
+    ],
+  },
+  'a rewrite of the server that ends with break, and one by a variable': {
+    files: inServer(
+      '  rewrite ^/to/(.*)$ /open/$1 break;\n  set $old_path /open;\n  rewrite ^/old/ $old_path/x last;\n  location /open/ {   # public\n    auth_request off;\n    proxy_pass http://application;\n  }',
+    ),
+    says: [
+      ['rewrite ^/to/', /leads into "location \/open\/"/],
+      ['rewrite ^/old/', /leads into "location \/open\/"/],
+    ],
+  },
+  'a post_action that nobody is asked about': {
+    files: inServer(
+      '  post_action /track;\n  location = /track { internal; auth_request off; proxy_pass http://application/track; }',
+    ),
+    says: [['post_action', /goes to "location = \/track" after every request, one that was refused too/]],
+  },
+  'what the client chooses in an exempt place by something else than proxy_pass': {
+    files: inServer(
+      [
+        'rewrite ^ /$arg_path break; proxy_pass http://application/x;',
+        'if ($arg_x) { rewrite ^ /$ARG_path break; } proxy_pass http://application$uri;',
+        'if ($arg_x ~ (.*)) { proxy_pass http://application/x$1y; }',
+        'alias /srv/$arg_name;',
+        'root /srv; try_files /$cookie_name /$1 =404;',
+        'root /srv/$ssl_server_name;',
+        'fastcgi_pass_request_headers off; fastcgi_param SCRIPT_FILENAME /srv/$arg_name; fastcgi_ignore_headers X-Accel-Redirect; fastcgi_pass 127.0.0.1:9;',
+        'set $memcached_key $arg_key; memcached_pass 127.0.0.1:9;',
+        'proxy_pass $scheme://application;',
+      ]
+        .map((lines, n) => `  location = /${n} { auth_request off; ${lines} }`)
+        .concat(
+          '  location /files/ {   # public\n    auth_request off;\n    alias /srv/pub/$arg_name;\n    index $arg_index;\n  }',
+        )
+        .concat('  if ($arg_x ~ "(?<from_arg>.*)") { set $seen 1; }')
+        .concat('  location /more/ {   # public\n    auth_request off; alias /srv/$from_arg;\n  }')
+        .join('\n'),
+    ),
+    says: [
+      [
+        'location = /0',
+        /"rewrite \^ \/\$arg_path break" counts where nobody is asked, and \$arg_path, which the client/,
+      ],
+      ['location = /1', /\$arg_path/],
+      ['location = /2', /hands on \$1/],
+      ['location = /3', /\$arg_name, which the client chooses, decides which path or file/],
+      ['location = /4', /\$cookie_name/],
+      ['location = /5', /\$ssl_server_name/],
+      ['location = /6', /\$arg_name/],
+      ['location = /7', /\$memcached_key/],
+      ['location = /8', /as the client wrote it/],
+      ['alias /srv/pub/', /\$arg_name/],
+      ['index $arg_index', /\$arg_index/],
+      ['alias /srv/$from_arg', /\$from_arg/],
+    ],
+  },
+  'a public server that does not empty the identity, whatever the application is called': {
+    files: behind(
+      'server {   # public\n  listen 18081;\n  location /a/ { proxy_pass http://127.0.0.1:9; }\n  location /b/ { proxy_pass http://APPLICATION; }\n  location /c/ { set $app application; proxy_pass http://$app; }\n  location /d/ { fastcgi_pass 127.0.0.1:9; }\n}',
+    ),
+    says: ['a', 'b', 'c', 'd'].map(
+      (path) => [`location /${path}/ {`, /gets X-Client-Id.*as the client wrote/] as const,
+    ),
+  },
+  'variables of nginx that the snippets read': {
+    files: {
+      server:
+        '  set $upstream_http_x_client_id $http_x_foo;\n  set $AUTH_client_name root;\n  location ~ "^/u/(?<http_upgrade>.*)$" { proxy_pass http://${if_granted}application; }',
+      'conf.d/more.conf':
+        'map "" $http_authorization {\n  default "apk $cookie_key";\n}\nmap $auth_decision $if_granted {\n  default "";\n}\n',
+    },
+    says: [
+      ['set $upstream_http_x_client_id', /gives \$upstream_http_x_client_id another value/],
+      ['set $AUTH_client_name', /gives \$auth_client_name another value/],
+      ['location ~ "^/u/', /gives \$http_upgrade another value/],
+      ['map "" $http_authorization', /gives \$http_authorization another value/, 'conf.d/more.conf'],
+      ['map $auth_decision', /gives \$if_granted another value/, 'conf.d/more.conf'],
+    ],
+  },
+  'answers that are put together past the question': {
+    files: inServer(
+      [
+        '  location = /a { auth_request off; root /srv; add_after_body /docs/x.txt; }',
+        '  location = /b { auth_request off; root /srv; ssi on; }',
+        '  location = /c { auth_request off; root /srv; mirror /docs/run; }',
+        '  location /docs/ { alias /srv/; }',
+      ].join('\n'),
+    ),
+    says: [
+      ['location = /a', /"add_after_body \/docs\/x.txt" counts in "location = \/a".*fetched without its question/],
+      ['location = /b', /"ssi on" counts in "location = \/b"/],
+      ['location = /c', /"mirror \/docs\/run" counts in/],
+    ],
+  },
+  'an answer with what is behind a stricter question in it': {
+    files: inServer(
+      `${question('include snippets/decision.conf;')}  location /a/ { root /srv; add_before_body /own; }\n  location = /b { ssi on; root /srv; }`,
+    ),
+    says: [
+      ['location /a/', /"add_before_body \/own" counts in "location \/a\/"/],
+      ['location = /b', /"ssi on" counts in/],
+    ],
+  },
+  'a question in whose place something else answers': {
+    files: inServer(
+      question(
+        'include snippets/decision.conf;\n    proxy_intercept_errors on;\n    error_page 401 403 =204 /none;\n    if ($arg_x) {\n      return 204;\n    }',
+      ),
+    ),
+    says: [
+      ['error_page 401', /counts in "location = \/_apigw\/decision\/own", which answers auth_request.*can let in/],
+      ['return 204', /stands in "location = \/_apigw\/decision\/own", which answers auth_request/],
+    ],
+  },
+  'a refusal that is answered with success': {
+    files: inServer('  error_page 401 =200 /login.html;\n  location = /login.html { auth_request off; root /srv; }'),
+    says: [['error_page 401', /answers whoever was refused with =200/]],
+  },
+  'the gateway, asked by anybody': {
+    files: inServer(
+      '  location = /a { auth_request off; proxy_pass http://gateway/decision; }\n  location = /b { proxy_pass http://${if_granted}GATEWAY; }',
+    ),
+    says: [
+      ['location = /a', /lets a client ask the gateway itself/],
+      ['location = /b', /lets a client ask the gateway itself/],
+    ],
+  },
+  'parts of secrets in a log': {
+    files: {
+      server:
+        '  if ($http_cookie ~ "sid=(.*)") { set $session $1; }\n  if ($args ~ "key=(?<key_shown>.*)") { set $x_key 1; }\n  rewrite_log on;\n  error_log logs/mine.log notice;',
+      'conf.d/more.conf': [
+        'map $http_authorization $part { "~*^apk (.*)$" $1; }',
+        'map $request_uri $whole { "~(?<all_of_it>.*)" $all_of_it; }',
+        'log_format a $part;\nlog_format b $whole;\nlog_format c $session;\nlog_format d $key_shown;',
+      ].join('\n'),
+    },
+    says: [
+      ['log_format a', /writes \$part into/, 'conf.d/more.conf'],
+      ['log_format b', /writes \$whole into/, 'conf.d/more.conf'],
+      ['log_format c', /writes \$session into/, 'conf.d/more.conf'],
+      ['log_format d', /writes \$key_shown into/, 'conf.d/more.conf'],
+      ['rewrite_log on', /query strings into the log.*"warn" in place of "notice"/],
+    ],
+  },
+  'markers that not every value has': {
+    files: {
+      server:
+        '  location /a/ { proxy_pass http://${prefix}application; }\n  location /b/ { proxy_pass http://$by_marker; }',
+      'conf.d/more.conf':
+        'map $host $prefix { a "${if_granted}applica"; }\nmap $if_granted $by_marker { default application; }\n',
+    },
+    says: [
+      ['location /a/', /before the name/],
+      ['location /b/', /before the name/],
+    ],
+  },
   // what check.sh has warned of before
   'a policy of some paths without strict paths': {
     files: inServer(question('include snippets/decision.conf;').replace('include snippets/strict-paths.conf;', '')),
@@ -591,7 +836,7 @@ const silent: Readonly<Record<string, Files>> = {
     '  location /assets/ {   # public\n    auth_request off;\n    root /srv;\n  }\n  location /docs/ {   # protected\n    root /srv;\n    try_files $uri $uri/ =404;\n  }',
   ),
   'another server, of another application, that is declared': behind(
-    'server {   # public: a site\n  listen 18081;\n  root /srv/site;\n  location / { try_files $uri =404; }\n  location /app/ { proxy_pass http://127.0.0.1:9; }\n}',
+    'server {   # public: a site\n  listen 18081;\n  root /srv/site;\n  location / { try_files $uri =404; }\n  location /app/ { proxy_pass http://127.0.0.1:9; include snippets/proxy.conf; }\n}',
   ),
   'servers that redirect or refuse': behind(
     'server { listen 18081 default_server; return 444; }\nserver { listen 18081; server_name old.example.com; return 301 https://new.example.com$request_uri; }',
@@ -613,7 +858,7 @@ const silent: Readonly<Record<string, Files>> = {
   ),
   'an auth_request_set of the server': inServer('  auth_request_set $tenant $upstream_http_x_tenant;'),
   'FastCGI with the identity': inServer(
-    '  location ~ \\.php$ {\n    fastcgi_pass 127.0.0.1:9;\n    fastcgi_param HTTP_X_CLIENT_ID $auth_client_id;\n    fastcgi_param HTTP_X_CLIENT_NAME $auth_client_name;\n    fastcgi_param HTTP_X_AUTH_METHOD $auth_method;\n    fastcgi_param HTTP_AUTHORIZATION $application_authorization;\n  }',
+    '  location ~ \\.php$ {\n    fastcgi_pass 127.0.0.1:9;\n    fastcgi_param HTTP_X_CLIENT_ID $auth_client_id;\n    fastcgi_param HTTP_X_CLIENT_NAME $auth_client_name;\n    fastcgi_param HTTP_X_AUTH_METHOD $auth_method;\n    fastcgi_param HTTP_AUTHORIZATION $application_authorization;\n    fastcgi_ignore_headers X-Accel-Redirect;\n  }',
   ),
   'a page for an application that is away, by another that asks': inServer(
     '  location /api/ {\n    proxy_pass http://${if_granted}application;\n    error_page 502 504 = @other;\n  }\n  location @other {\n    proxy_pass http://${if_granted}application;\n  }',
@@ -641,7 +886,7 @@ const silent: Readonly<Record<string, Files>> = {
     ),
   ),
   'satisfy any where nobody is asked': behind(
-    'server {   # public\n  listen 18081;\n  satisfy any;\n  allow 10.0.0.0/8;\n  deny all;\n  location / { proxy_pass http://127.0.0.1:9; }\n}',
+    'server {   # public\n  listen 18081;\n  satisfy any;\n  allow 10.0.0.0/8;\n  deny all;\n  location / { proxy_pass http://127.0.0.1:9; include snippets/proxy.conf; }\n}',
   ),
   'comments, strings and braces that look like mistakes': inServer(
     `  # location /open/ { auth_request off; proxy_pass http://application; }\n  location /x/ {   # protected; "return 200;"\n    set $text 'satisfy any; } underscores_in_headers on; # {';\n    set $more "a \\"quoted\\" {word}; return 200;";\n    proxy_pass http://\${if_granted}application;\n  }\n  location ~ "^/y/[a-f0-9]{32}\\.{2}$" { proxy_pass http://\${if_granted}application; }`,
@@ -668,6 +913,58 @@ const silent: Readonly<Record<string, Files>> = {
     ),
     'conf.d/cache.conf': 'proxy_cache_path OPERATOR/kept keys_zone=kept:1m;\n',
   },
+  'internal locations for files, and for pages': inServer(
+    [
+      '  location /files/ { internal; alias /srv/files/; }',
+      '  location /kept/ { internal; auth_request off; alias /srv/kept/; }',
+      '  error_page 404 /errors/$status.html;\n  location /errors/ { internal; auth_request off; root /srv; }',
+      '  location = /maintenance { internal; auth_request off; proxy_pass http://application/maintenance; }',
+      '  location /a/ { error_page 502 504 /maintenance; proxy_pass http://${if_granted}application; }',
+      '  location = /large {   # public: the page about what is too large\n    internal;\n    auth_request off;\n    proxy_pass http://application/large;\n  }',
+      '  location /b/ { error_page 413 /large; proxy_pass http://${if_granted}application; }',
+      '  location = /copy { internal; auth_request off; proxy_pass http://${if_granted}application$request_uri; }',
+      '  location /c/ { mirror /copy; post_action /copy; proxy_pass $scheme://${if_granted}application; }',
+    ].join('\n'),
+  ),
+  'files that no client chooses, and answers of several parts': inServer(
+    [
+      '  location /app/ {   # public\n    auth_request off;\n    root /srv;\n    try_files $uri $uri/ /app/index.html?$args;\n  }',
+      '  location = /favicon.ico { auth_request off; root /srv/$host; try_files /favicon.ico =404; }',
+      '  location ~ ^/st/(.*)$ {   # public\n    auth_request off;\n    alias /srv/$1;\n  }',
+      '  location /w/ { root /srv; ssi on; add_after_body /w/foot.html; }',
+      '  location = /old { auth_request off; rewrite ^ /login last; proxy_pass http://application/old; }',
+      '  proxy_intercept_errors on;\n  rewrite_log on;\n  error_log logs/mine.log warn;',
+    ].join('\n'),
+  ),
+  'variables of an operator, and markers by way of maps': {
+    server:
+      '  set $http_x_mine 1;\n  location /a/ { proxy_pass http://$one; }\n  location /b/ { proxy_pass http://$two; }\n  location /c/ { set $three ${if_granted}application; proxy_pass http://$three$request_uri; }',
+    'conf.d/more.conf': [
+      'map $http_x_tenant $tenant_part { default none; "~^([a-z]+)$" $1; }',
+      'map $upstream_http_x_kind $arg_kind { default 1; }',
+      'log_format mine "$tenant_part $upstream_http_x_cache $claimed_client";',
+      'map "$if_granted$host" $one { default ""; a.example.com application; }',
+      'map $if_granted $two { "" application; default not-granted.invalid; }',
+    ].join('\n'),
+  },
+  'pages by language, sites by name, pictures of an application, and a hook': {
+    server: [
+      '  location = /start { auth_request off; root /srv; try_files /start.$lang.html =404; }',
+      '  error_page 404 /e/$lang/404.html;\n  location /e/ { internal; auth_request off; root /srv; }',
+      '  error_page 497 https://$http_host$request_uri;',
+      '  location /img/ {   # public\n    auth_request off;\n    root $root_of;\n    try_files $uri /img/none.png;\n  }',
+      '  location /pics/ {   # public\n    auth_request off;\n    proxy_pass http://application;\n    error_page 404 = /pics/none.png;\n  }',
+      '  location = /hook { auth_request off; limit_except POST { deny all; } proxy_pass http://application/hook$is_args$args; }',
+      '  if ($host ~ ^(a|b)) { set $backend_of_host "${if_granted}$1"; }',
+      '  location /m/ { proxy_pass http://$backend_of_host; }\n  location /n/ { proxy_pass http://$backend_of_map; }',
+    ].join('\n'),
+    'conf.d/more.conf': [
+      'map $http_accept_language $lang { default en; ~^de de; }',
+      'map $host $root_of { hostnames; default /srv/a; *.b.example /srv/b; }',
+      'map $host $backend_of_map { default ""; "~^(a|b)" "${if_granted}$1"; }',
+    ].join('\n'),
+  },
+  'the port for metrics': { 'conf.d/metrics.conf': readFileSync(join(root, 'monitoring/metrics.conf'), 'utf8') },
   'Windows line ends': conf(shipped.replaceAll('\n', '\r\n')),
   'every example of default.conf': conf(
     examples.replace(' include snippets/decision-cache.conf;', ' # has no room here'),
@@ -767,6 +1064,8 @@ suite('the guard of the configuration', () => {
 
   const several = ['FastCGI, uwsgi, SCGI, gRPC and memcached', 'quoted words', 'a file that an operator includes'];
   several.push('variables of ours that a regular expression captures', 'a marker that is not in front');
+  several.push('targets that the client chooses', 'parts of secrets in a log');
+  several.push('what the client chooses in an exempt place by something else than proxy_pass');
   several.push('the credential in a log, by way of a map of ours');
   let dumps: Promise<readonly { readonly text: string; readonly said: string }[]> | undefined;
   /** What is said of several mistakes by the awk that is there. */
@@ -801,6 +1100,22 @@ suite('the guard of the configuration', () => {
       /snippets\/proxy\.conf:1: WARNING: this file is read in a way that is not followed/,
     );
     assert.match(await guard('server { }\n', ''), /^this is not what nginx -T prints$/m);
+  });
+
+  test('reads a stream, which no gateway is asked about', async () => {
+    const { text, place } = await dump({});
+    const stream = (lines: string) =>
+      guard(
+        text.replace('\nhttp {', () => `\nstream {\n  ${lines}\n}\nhttp {`),
+        '',
+      );
+    const open = 'server { listen 18099;\n proxy_pass application; }';
+    const line = lineOf(readFileSync(join(root, 'nginx/nginx.conf'), 'utf8'), '\nhttp {') + 3;
+    assert.match(
+      await stream(open),
+      new RegExp(`^${place('nginx.conf')}:${line}: WARNING: "proxy_pass application" hands on connections.*\n$`),
+    );
+    assert.equal(await stream(open.replace('{', '{ # public\n')), '');
   });
 
   test('finds in every example a way past the gateway, once somebody has made one', async () => {
