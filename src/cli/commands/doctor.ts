@@ -18,6 +18,7 @@ import {
 } from '../connection.ts';
 import { CliError, exitCodes, type ExitCode } from '../exit-codes.ts';
 import type { Output } from '../output.ts';
+import { startProgress, type Progress } from '../progress.ts';
 import { showChecks, type Check } from './checks.ts';
 
 interface Options {
@@ -75,6 +76,7 @@ async function examineFromOutside(
   for (const one of [...path, ...open, ...echo])
     if (!/^\/[!-~]*$/.test(one))
       throw new CliError(`The path is ${JSON.stringify(one)}; allowed: what begins with /.`, exitCodes.usage);
+  let progress: Progress | undefined;
   const findings = await examineFrontDoor({
     url: toUrl(text, 'https:'),
     http: http === undefined ? undefined : toUrl(http, 'http:'),
@@ -87,7 +89,9 @@ async function examineFromOutside(
         : { authorization: toAuthorization(key), clientId: parseApiKey(key.replace(/^apk +/i, ''))?.clientId },
     ca: caFile === undefined ? undefined : readText(caFile),
     isInsecure: options.insecure === true,
-  });
+    onCounted: (steps) => (progress = startProgress('attempts', steps)),
+    onDone: () => progress?.advance(),
+  }).finally(() => progress?.stop());
   if (output.format === 'json') output.json(findings);
   else {
     await showChecks(all ? findings.map(toRow) : toRows(findings), output);

@@ -13,7 +13,6 @@ import type { Finding, Verdict } from './verdict.ts';
 /** Days before the end of a certificate at which somebody should have renewed it. */
 const warnBefore = 30;
 const day = 24 * 3_600_000;
-const patience = 4_000;
 
 export const tlsChecks = ['TLS 1.0 and 1.1', 'TLS 1.2', 'TLS 1.3', 'weak ciphers'];
 
@@ -30,7 +29,9 @@ export function shakeHands(
   target: Target,
   options: ConnectionOptions = {},
 ): Promise<Handshake | NodeJS.ErrnoException> {
-  const { host, port } = target;
+  const { host, port, patience, watch } = target;
+  const ending = watch?.ending();
+  if (ending !== undefined) return Promise.resolve(new Error(ending));
   return new Promise((resolve) => {
     let isDone = false;
     const settle = (found: Handshake | NodeJS.ErrnoException) => {
