@@ -89,6 +89,39 @@ const holes: Readonly<Record<string, Hole>> = {
       inLocation('error_page 401 = @application;')(withLocation(`location @application ${open}`)(server)),
     found: ['no credential', /GET \//],
   },
+  'pages of 404 that the application writes': {
+    edit: (server) =>
+      replacing(
+        'server_name _;',
+        'server_name _; error_page 404 = @open;',
+      )(withLocation(`location @open ${open}`)(server)),
+    found: ['internal locations', /\/_apigw\/problem/],
+  },
+  'a page of 404 that is open by itself': {
+    edit: withLocation(`error_page 404 = /fallback; location = /fallback ${open}`),
+    found: ['paths that are often open', /^\/fallback/],
+  },
+  'files that are not there, and are asked of the application': {
+    edit: (server) =>
+      withLocation('location ~ \\.(?:bak|sql)$ { error_page 404 = @open; return 404; }')(
+        withLocation(`location @open ${open}`)(server),
+      ),
+    found: ['paths that are often open', /\/apigw-doctor\.bak/],
+  },
+  'a public path of which a parameter makes another one': {
+    edit: withLocation(
+      'location = /status { auth_request off; rewrite ^ /$arg_path break; proxy_pass http://application/status; }',
+    ),
+    found: ['public paths', /^\/status\?path=apigw-doctor$/],
+    args: ['--public', '/status'],
+  },
+  'a public path of which a whole path makes another one': {
+    edit: withLocation(
+      'location = /pages { auth_request off; if ($arg_next) { rewrite ^ $arg_next break; } proxy_pass http://application; }',
+    ),
+    found: ['public paths', /^\/pages\?next=\/orders$/],
+    args: ['--public', '/pages', '--path', '/orders'],
+  },
   'the question, to be asked from outside': {
     edit: replacing('internal;   # 404 from outside', ''),
     found: ['internal locations', /\/_apigw\/decision/],
@@ -224,8 +257,9 @@ suite('apigw doctor, from outside', { concurrency: 3 }, () => {
     const clear = Object.entries(clearHoles).map(
       ([name, { location }]) => `server { listen ${portOf(name)}; ${location} }`,
     );
-    const fixed =
-      'location = /pages { auth_request off; proxy_pass http://application/pages; include snippets/proxy.conf; }';
+    const fixed = Object.entries({ '/pages': '/pages', '/state': '/status' })
+      .map(([path, to]) => `location = ${path} { auth_request off; proxy_pass http://application${to}; }`)
+      .join('\n  ');
     const query =
       'map $request_uri $credential_or_query {\n  default $credential;\n  "~[?&]api_key=(?<asked>[^&]+)" "apk $asked";\n}\n';
     mkdirSync(ssl, { recursive: true });
@@ -266,9 +300,11 @@ suite('apigw doctor, from outside', { concurrency: 3 }, () => {
   });
 
   test('passes a public path that is one path to the application, however it is spelt', async () => {
-    const ran = await doctor(stack.httpsPort, ['--public', '/pages', '--path', '/orders', '--only', 'public paths']);
+    const args = ['--public', '/pages', '--public', '/state', '--path', '/orders', '--only', 'public paths'];
+    const ran = await doctor(stack.httpsPort, args);
     assert.equal(ran.exitCode, 0, ran.stdout);
-    assert.match(ran.stdout, /^public paths +ok +7 tried/m);
+    assert.match(ran.stdout, /^public paths +ok +22 tried/m);
+    assert.doesNotMatch(ran.stdout, /warning/);
   });
 
   test('passes what is shipped with a key, whose holder it is not taken for', async () => {

@@ -3,9 +3,10 @@ import type { ConnectionOptions } from 'node:tls';
 import { CliError, exitCodes } from '../exit-codes.ts';
 import { openAttempts, type Paths } from './attempts.ts';
 import { examineHttp2 } from './http2.ts';
+import { inTurns } from './in-turns.ts';
 import { examinePlainHttp } from './plain-http.ts';
+import { examineOpenPaths } from './public-paths.ts';
 import { requestBytes, send, targetOf, type Target } from './raw.ts';
-import { identityHeaders } from './spellings.ts';
 import { examineCertificate, examineTls, shakeHands, tlsChecks, type Handshake } from './tls.ts';
 import { judge, remedies, type Finding } from './verdict.ts';
 import { askPlainly, createWatch, usualLimits, whyDeaf, type Limits } from './watch.ts';
@@ -31,9 +32,6 @@ export interface FrontDoor {
   readonly onDone?: () => void;
 }
 
-/** Requests under way at the same time. */
-const concurrency = 6;
-
 /**
  * Tries a front door from outside, and changes nothing there.
  *
@@ -49,8 +47,7 @@ export async function examineFrontDoor(door: FrontDoor): Promise<Finding[]> {
   const wants = (...checks: string[]) => door.only.length === 0 || checks.some((check) => door.only.includes(check));
   const attempts = openAttempts(target, paths).filter(({ check }) => wants(check));
   const further = [
-    [['public paths'], () => inTurns(paths.open, (path) => examineOpenPath(target, path))],
-    [['public paths'], () => inTurns(detours(paths), (detour) => examineDetour(target, detour))],
+    [['public paths'], () => examineOpenPaths(target, paths)],
     [['HTTP/2'], () => (handshake.speaksHttp2 ? examineHttp2(target, paths) : [noHttp2])],
     [keyChecks, () => examineCredential(target, door, handshake, trust)],
     [['plain HTTP'], () => examinePlainHttp(url, target, http, paths)],
@@ -91,51 +88,6 @@ async function greet({ origin }: URL, target: Target, trust: ConnectionOptions):
 
 const noHttp2: Finding = { check: 'HTTP/2', what: '', result: 'ok', seen: 'is not spoken here' };
 
-/** What is public is told of no client, whatever a client says. */
-async function examineOpenPath(target: Target, path: string): Promise<Finding> {
-  const marker = 'apigw-doctor-was-here';
-  const lines = [...identityHeaders, 'X_Client_Id'].map((name) => `${name}: ${marker}`);
-  const { answers, failure } = await send(target, requestBytes(target, { path, lines }));
-  const named = { check: 'public paths', what: path };
-  const [answer] = answers;
-  if (answer === undefined) return { ...named, result: 'not checked', seen: failure ?? 'no answer' };
-  if (!answer.body.includes(marker)) return { ...named, result: 'ok', seen: `${answer.status}, as you say` };
-  const remedy = 'The application takes for the gateway what a client has written: include snippets/proxy.conf';
-  return { ...named, result: 'wrong', seen: 'the identity headers of a client arrive', remedy };
-}
-
-interface Detour {
-  readonly path: string;
-  /** The public path that this is to nginx. */
-  readonly open: string;
-}
-
-/** Public paths by way of protected ones. */
-function detours({ open, protected: protectedPaths }: Paths): Detour[] {
-  const exact = open.filter((path) => !path.endsWith('/'));
-  return exact.flatMap((path) =>
-    ['/admin', ...protectedPaths].flatMap((prefix) =>
-      ['/..', '/%2e%2e', '%2f..'].map((up) => ({ path: `${prefix.replace(/\/$/, '')}${up}${path}`, open: path })),
-    ),
-  );
-}
-
-/** What is public by an exact location has to be that path to the application, however it is spelt. */
-async function examineDetour(target: Target, { path, open }: Detour): Promise<Finding> {
-  const named = { check: 'public paths', what: path };
-  const plain = await send(target, requestBytes(target, { path: open }));
-  const spelt = await send(target, requestBytes(target, { path }));
-  const [answer] = spelt.answers;
-  const refused = judge(spelt, 'malformed');
-  if (answer === undefined || refused.result === 'ok') return { ...named, ...refused };
-  const [usual] = plain.answers;
-  if (usual === undefined) return { ...named, ...judge(plain) };
-  if (answer.status === usual.status && !answer.body.includes(path))
-    return { ...named, result: 'ok', seen: `${answer.status}, as at ${open}` };
-  const remedy = `The application gets this spelling and may take another path from it: proxy_pass http://application${open};`;
-  return { ...named, result: 'wrong', seen: `${answer.status}, otherwise than at ${open}`, remedy };
-}
-
 async function examineCredential(
   target: Target,
   { credential, echoes, isInsecure }: FrontDoor,
@@ -164,20 +116,6 @@ async function examineHsts(target: Target, { paths }: FrontDoor, { fault }: Hand
     ];
   const remedy = 'default.conf has the line, commented';
   return [{ check, what: '', result: 'warning', seen: 'none', remedy }];
-}
-
-/** A few at a time; the results in the order of the things. */
-async function inTurns<Thing, Found>(
-  things: readonly Thing[],
-  work: (thing: Thing) => Promise<Found>,
-): Promise<Found[]> {
-  const found: Found[] = [];
-  const queue = things.entries();
-  const worker = async () => {
-    for (const [index, thing] of queue) found[index] = await work(thing);
-  };
-  await Promise.all(Array.from({ length: concurrency }, worker));
-  return found;
 }
 
 export function isUnreachable({ result, remedy }: Finding): boolean {
