@@ -245,7 +245,10 @@ suite('apigw doctor, from outside', { concurrency: 3 }, () => {
   before(async () => {
     ports = await freePorts(names.length);
     const portOf = (name: string) => ports[names.indexOf(name)] ?? 0;
-    const ended = makeExpiredCertificate('localhost');
+    const authority = makeCertificate('a private authority');
+    const ended = makeExpiredCertificate('elsewhere.example', authority);
+    writeFileSync(join(dir, 'ca.crt'), authority.certificate);
+    writeFileSync(join(dir, 'other.crt'), makeCertificate('another authority').certificate);
     const [ssl, shipped] = [join(dir, 'nginx/ssl'), readFileSync(join(root, 'nginx/conf.d/default.conf'), 'utf8')];
     const https = flatten(shipped.slice(shipped.indexOf('server {   # HTTPS')));
     const servers = Object.entries(holes).map(([name, { edit }]) => {
@@ -313,6 +316,32 @@ suite('apigw doctor, from outside', { concurrency: 3 }, () => {
     assert.match(ran.stdout, /^identity headers, received +ok +\d+ tried/m);
     assert.match(ran.stdout, /^after a good key +ok +5 tried/m);
     assert.ok(!ran.stdout.includes(stack.adminKey) && !ran.stderr.includes(stack.adminKey));
+  });
+
+  test('says of a certificate that has ended also that it is for another name, and whether it would be trusted', async () => {
+    const port = ports[names.indexOf('a certificate that has ended')] ?? 0;
+    const certificate = async (...args: string[]) =>
+      (await doctor(port, ['--only', 'certificate', '--all', ...args])).stdout;
+    const untrusted =
+      /^certificate +warning +trust: clients do not trust it: no authority that is known here has signed/m;
+    const seen = await certificate();
+    assert.match(seen, untrusted);
+    assert.match(seen, /^certificate +wrong +its end: .*, -\d+ days left/m);
+    assert.match(seen, /^certificate +warning +name: is not for localhost/m);
+    assert.match(await certificate('--ca-file', join(dir, 'other.crt')), untrusted);
+    const known = await certificate('--ca-file', join(dir, 'ca.crt'));
+    assert.match(known, /^certificate +ok +trust: trusted but for its dates$/m);
+  });
+
+  test('takes no file for authorities that has none', async () => {
+    for (const args of [
+      ['--ca-file', '/etc/passwd'],
+      ['--ca-file', join(dir, 'nginx/ssl/ended.key')],
+    ]) {
+      const ran = await doctor(stack.httpsPort, args);
+      assert.equal(ran.exitCode, 2);
+      assert.match(ran.stderr, /^apigw: --ca-file \(APIGW_CA_FILE\): \/.* has no certificate in PEM form/);
+    }
   });
 
   for (const [name, { found, args = [], hasKey = false }] of Object.entries(holes)) {

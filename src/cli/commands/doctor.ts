@@ -10,10 +10,9 @@ import {
   expectLocal,
   outputOf,
   problemsOf,
+  readAuthorities,
   readKeyIfAny,
-  readText,
   toAuthorization,
-  caFileOf,
   type GlobalOptions,
 } from '../connection.ts';
 import { CliError, exitCodes, type ExitCode } from '../exit-codes.ts';
@@ -72,7 +71,7 @@ async function examineFromOutside(
   const { summaryOf, toRow, toRows } = await import('../front-door/rows.ts');
   const options = command.optsWithGlobals<GlobalOptions>();
   const key = readKeyIfAny(options);
-  const caFile = caFileOf(options);
+  const ca = readAuthorities(options);
   for (const one of [...path, ...open, ...echo])
     if (!/^\/[!-~]*$/.test(one))
       throw new CliError(`The path is ${JSON.stringify(one)}; allowed: what begins with /.`, exitCodes.usage);
@@ -87,7 +86,7 @@ async function examineFromOutside(
       key === undefined
         ? undefined
         : { authorization: toAuthorization(key), clientId: parseApiKey(key.replace(/^apk +/i, ''))?.clientId },
-    ca: caFile === undefined ? undefined : readText(caFile),
+    ca,
     isInsecure: options.insecure === true,
     onCounted: (steps) => (progress = startProgress('attempts', steps)),
     onDone: () => progress?.advance(),

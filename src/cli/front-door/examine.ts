@@ -22,8 +22,8 @@ export interface FrontDoor {
   /** Checks to be made; all when it is empty. */
   readonly only: readonly string[];
   readonly credential: Omit<Credential, 'trust'> | undefined;
-  /** Authorities to trust beside those that Node knows. */
-  readonly ca: string | undefined;
+  /** PEM of each authority to trust, in place of those that Node knows. */
+  readonly ca: readonly string[] | undefined;
   /** Whether a key is sent whatever the certificate. */
   readonly isInsecure: boolean;
   readonly limits?: Limits;
@@ -40,7 +40,7 @@ export interface FrontDoor {
 export async function examineFrontDoor(door: FrontDoor): Promise<Finding[]> {
   const { url, http, paths, ca, limits = usualLimits, onCounted, onDone } = door;
   const plain = targetOf(url, limits.patience);
-  const trust: ConnectionOptions = { ...(ca !== undefined && { ca }) };
+  const trust: ConnectionOptions = { ...(ca !== undefined && { ca: [...ca] }) };
   const handshake = await greet(url, plain, trust);
   const target: Target = { ...plain, watch: createWatch(plain, limits) };
   setMaxListeners(0);
@@ -52,7 +52,7 @@ export async function examineFrontDoor(door: FrontDoor): Promise<Finding[]> {
     [keyChecks, () => examineCredential(target, door, handshake, trust)],
     [['plain HTTP'], () => examinePlainHttp(url, target, http, paths)],
     [tlsChecks, () => examineTls(target)],
-    [['certificate'], () => examineCertificate(url, handshake)],
+    [['certificate'], () => examineCertificate(url, handshake, ca)],
     [['HSTS'], () => examineHsts(target, door, handshake)],
   ] satisfies [checks: readonly string[], examine: () => Promise<Finding[]> | Finding[]][];
   const wanted = further.filter(([checks]) => wants(...checks));
