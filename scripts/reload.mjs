@@ -9,6 +9,7 @@ const stateDir = resolve(root, process.env['APIGW_STATE_DIR'] || '.apigw');
 const result = join(stateDir, 'run', 'reloaded');
 
 const pid = runningPid();
+expectStrictness(pid);
 rmSync(result, { force: true });
 process.kill(pid, 'SIGUSR2');
 const deadline = Date.now() + 30_000;
@@ -32,5 +33,22 @@ function runningPid() {
   }
   return die(
     `nothing runs with the state directory ${stateDir}. Start it with npm run up, or name another in APIGW_STATE_DIR.`,
+  );
+}
+
+/**
+ * What is asked for here cannot reach the process that reads the configuration, and must not seem to have done.
+ *
+ * @param {number} pid
+ */
+function expectStrictness(pid) {
+  const asked = process.env['APIGW_STRICT'];
+  if (!asked) return;
+  const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+  const started =
+    environment.find((line) => line.startsWith('APIGW_STRICT='))?.slice('APIGW_STRICT='.length) || 'false';
+  if (asked === started) return;
+  die(
+    `APIGW_STRICT=${asked} counts from the start of npm run up, which runs with ${started}; nothing was reloaded. Start it again with the other value, or look first: npm run -s apigw -- check-config --strict`,
   );
 }

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import type { Denial } from '../auth/denials.ts';
 import { ConfigError, readConfig, type Config, type ListenAddress } from '../config.ts';
 import { localSettings } from '../local/settings.ts';
+import { certificatesIn } from '../pem.ts';
 import { Problem } from '../problem.ts';
 import { createApi, type Api, type Target } from './api.ts';
 import { CliError, exitCodes } from './exit-codes.ts';
@@ -100,22 +101,31 @@ function toTarget(server: string, options: GlobalOptions): Target {
   const isLoopback = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(url.hostname);
   if (url.protocol === 'http:' && !isLoopback)
     throw new CliError('A key is not sent over plain HTTP to another machine. Use https://.', exitCodes.usage);
-  const caFile = caFileOf(options);
+  const ca = readAuthorities(options);
   return {
     name: url.origin,
     isTls: url.protocol === 'https:',
     options: {
       host: url.hostname.replace(/^\[|\]$/g, ''),
       port: url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : url.port,
-      ...(caFile && { ca: readText(caFile) }),
+      ...(ca && { ca: [...ca] }),
       ...(options.insecure === true && { rejectUnauthorized: false }),
     },
     headers: { Authorization: toAuthorization(readKey(options)) },
   };
 }
 
-export function caFileOf({ caFile }: GlobalOptions): string | undefined {
-  return caFile ?? env['APIGW_CA_FILE'];
+/** PEM of each authority to trust. @throws {CliError} */
+export function readAuthorities({
+  caFile = env['APIGW_CA_FILE'],
+}: Pick<GlobalOptions, 'caFile'>): readonly string[] | undefined {
+  if (!caFile) return undefined;
+  const certificates = certificatesIn(readText(caFile));
+  if (certificates !== undefined) return certificates;
+  throw new CliError(
+    `--ca-file (APIGW_CA_FILE): ${caFile} has no certificate in PEM form, or one that cannot be read.`,
+    exitCodes.usage,
+  );
 }
 
 /** Never from the command line, which every user of the machine can read. */

@@ -4,6 +4,7 @@ import { isIP } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import pg from 'pg';
 import type { PostgresAddress } from '../database-address.ts';
+import { certificatesIn } from '../pem.ts';
 
 // Everything that depends on the PostgreSQL driver is in this file.
 
@@ -179,7 +180,7 @@ export function isBroken(error: unknown): boolean {
 
 function tlsOptions({ host, name }: Candidate, { tls, ...files }: PostgresAddress): ConnectionOptions | undefined {
   if (tls === 'disable') return undefined;
-  const ca = files.caFile === undefined ? undefined : readPem('sslrootcert', files.caFile);
+  const ca = files.caFile === undefined ? undefined : readAuthorities(files.caFile);
   const isVerified = tls.startsWith('verify') || (tls === 'require' && ca !== undefined);
   const serverName = name.replace(/:\d+$/, '');
   return {
@@ -192,6 +193,13 @@ function tlsOptions({ host, name }: Candidate, { tls, ...files }: PostgresAddres
     ...(files.keyFile !== undefined && { key: readPem('sslkey', files.keyFile) }),
     host,
   };
+}
+
+function readAuthorities(file: string): string {
+  const ca = readPem('sslrootcert', file);
+  if (certificatesIn(ca) === undefined)
+    throw new Error(`sslrootcert: ${file} has no certificate in PEM form, or one that cannot be read`);
+  return ca;
 }
 
 function readPem(parameter: string, file: string): string {

@@ -178,6 +178,12 @@ suite('the command line', () => {
       [[...server, 'clients', 'list'], 2, /needs the key of an administrator/, {}],
       [[...server, 'clients', 'list'], 69, /--ca-file/, { APIGW_KEY: stack.adminKey }],
       [
+        [...server, '--ca-file', '/etc/passwd', 'clients', 'list'],
+        2,
+        /has no certificate/,
+        { APIGW_KEY: stack.adminKey },
+      ],
+      [
         ['--server', 'http://gateway.example.com', 'clients', 'list'],
         2,
         /not sent over plain HTTP/,

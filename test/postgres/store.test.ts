@@ -293,6 +293,10 @@ suite('a store on PostgreSQL', () => {
     assert.equal(await to('127.0.0.1', 'sslmode=require'), true);
     assert.match(String(await to('localhost', 'sslmode=verify-full')), /self-signed|unable to (?:get|verify)/);
     assert.match(String(await to('localhost', 'sslmode=verify-ca&sslrootcert=/nowhere')), /sslrootcert: .*\/nowhere/);
+    assert.match(
+      String(await to('localhost', 'sslmode=require&sslrootcert=/etc/passwd')),
+      /sslrootcert: \/etc\/passwd has no certificate in PEM form/,
+    );
     assert.equal(await to('127.0.0.1', `sslmode=verify-ca${withCa}`), true);
     assert.match(String(await to('127.0.0.1', `sslmode=verify-full${withCa}`)), /does not match|not in the cert/);
     assert.equal(await to('localhost', `sslmode=verify-full${withCa}`), true);

@@ -102,8 +102,8 @@ suite('npm run up', { concurrency: 2 }, () => {
   test('reads its configuration again on npm run reload, and keeps the old one when the new one is broken or another start is refused', async () => {
     const [stateDir, configDir] = [makeTempDir(), makeTempDir()];
     const env = { APIGW_STATE_DIR: stateDir, APIGW_CONFIG_DIR: configDir };
-    const reload = async () => {
-      const npm = spawn('npm', ['run', '--silent', 'reload'], { cwd: root, env: { ...process.env, ...env } });
+    const reload = async (more: Readonly<Record<string, string>> = {}) => {
+      const npm = spawn('npm', ['run', '--silent', 'reload'], { cwd: root, env: { ...process.env, ...env, ...more } });
       const ended = once(npm, 'close') as Promise<[number | null]>;
       const [stdout, stderr, [status]] = await Promise.all([text(npm.stdout), text(npm.stderr), ended]);
       return { stdout, stderr, status };
@@ -127,6 +127,17 @@ suite('npm run up', { concurrency: 2 }, () => {
     edit('  add_header X-Mine yes always;\n');
     assert.match((await reload()).stdout, /from .*nginx: conf\.d\/default\.conf\nThe configuration is in use/);
     await until('it is in use', async () => (await up.ask('/livez')).headers['x-mine'] === 'yes');
+    edit(
+      '  add_header X-Mine strict always;\n  location /open/ { auth_request off; proxy_pass http://application; }\n',
+    );
+    const strict = await reload({ APIGW_STRICT: 'true' });
+    assert.equal(strict.status, 1);
+    assert.match(
+      strict.stderr,
+      /APIGW_STRICT=true counts from the start of npm run up, which runs with false; nothing/,
+    );
+    assert.equal((await up.ask('/livez')).headers['x-mine'], 'yes');
+    assert.equal((await up.ask('/open/')).status, 401);
     edit('  add_haeder X-Mine no always;\n');
     const broken = await reload();
     assert.equal(broken.status, 1);
@@ -387,7 +398,7 @@ suite('npm run up', { concurrency: 2 }, () => {
       [-1, / WARNING: \S+\/nginx\.crt has expired \(it was good until .* GMT\); clients will refuse it/],
       [29, / WARNING: \S+\/nginx\.crt expires soon \(good until .* GMT\)/],
     ] as const) {
-      const { key, certificate } = makeExpiredCertificate('x', days);
+      const { key, certificate } = makeExpiredCertificate('x', { days });
       writeFileSync(join(ssl, 'nginx.key'), key);
       writeFileSync(join(ssl, 'nginx.crt'), certificate);
       assert.match(stage({ APIGW_CONFIG_DIR: configDir }).said, warning);

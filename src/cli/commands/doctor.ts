@@ -10,14 +10,14 @@ import {
   expectLocal,
   outputOf,
   problemsOf,
+  readAuthorities,
   readKeyIfAny,
-  readText,
   toAuthorization,
-  caFileOf,
   type GlobalOptions,
 } from '../connection.ts';
 import { CliError, exitCodes, type ExitCode } from '../exit-codes.ts';
 import type { Output } from '../output.ts';
+import { startProgress, type Progress } from '../progress.ts';
 import { showChecks, type Check } from './checks.ts';
 
 interface Options {
@@ -71,10 +71,11 @@ async function examineFromOutside(
   const { summaryOf, toRow, toRows } = await import('../front-door/rows.ts');
   const options = command.optsWithGlobals<GlobalOptions>();
   const key = readKeyIfAny(options);
-  const caFile = caFileOf(options);
+  const ca = readAuthorities(options);
   for (const one of [...path, ...open, ...echo])
     if (!/^\/[!-~]*$/.test(one))
       throw new CliError(`The path is ${JSON.stringify(one)}; allowed: what begins with /.`, exitCodes.usage);
+  let progress: Progress | undefined;
   const findings = await examineFrontDoor({
     url: toUrl(text, 'https:'),
     http: http === undefined ? undefined : toUrl(http, 'http:'),
@@ -85,9 +86,11 @@ async function examineFromOutside(
       key === undefined
         ? undefined
         : { authorization: toAuthorization(key), clientId: parseApiKey(key.replace(/^apk +/i, ''))?.clientId },
-    ca: caFile === undefined ? undefined : readText(caFile),
+    ca,
     isInsecure: options.insecure === true,
-  });
+    onCounted: (steps) => (progress = startProgress('attempts', steps)),
+    onDone: () => progress?.advance(),
+  }).finally(() => progress?.stop());
   if (output.format === 'json') output.json(findings);
   else {
     await showChecks(all ? findings.map(toRow) : toRows(findings), output);

@@ -27,7 +27,8 @@ export function madeUpKey(): string {
   return `1.${generateSecret('1')}`;
 }
 
-const nowhere = '/apigw-doctor';
+/** A path that nobody has. */
+export const nowhere = '/apigw-doctor';
 const unknownHost = 'apigw-doctor.invalid';
 
 /** Every attempt over HTTP/1 and TLS that needs no credential. None of them can change anything, not even when it is let in. */
@@ -171,6 +172,11 @@ function headers(attempt: Make): Attempt[] {
 /** Paths for which people like to make exceptions, by an exact location or by a pattern. */
 const usualExceptions = [
   ...['.css', '.js', '.png', '.ico', '.svg', '.txt', '.html', '.json', '.php', '.woff2'].map((end) => nowhere + end),
+  // what is often answered with 404 by nginx itself, and then led elsewhere by error_page
+  ...['.bak', '.sql', '.log', '.ini', '.htaccess', '~'].map((end) => nowhere + end),
+  ...['/fallback', '/error', '/errors/404', '/404', '/404.html', '/50x.html', '/maintenance.html'],
+  '/.htaccess',
+  '/.svn/entries',
   '/index.html',
   '/favicon.ico',
   '/robots.txt',

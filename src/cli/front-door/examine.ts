@@ -3,11 +3,13 @@ import type { ConnectionOptions } from 'node:tls';
 import { CliError, exitCodes } from '../exit-codes.ts';
 import { openAttempts, type Paths } from './attempts.ts';
 import { examineHttp2 } from './http2.ts';
+import { inTurns } from './in-turns.ts';
 import { examinePlainHttp } from './plain-http.ts';
+import { examineOpenPaths } from './public-paths.ts';
 import { requestBytes, send, targetOf, type Target } from './raw.ts';
-import { identityHeaders } from './spellings.ts';
 import { examineCertificate, examineTls, shakeHands, tlsChecks, type Handshake } from './tls.ts';
 import { judge, remedies, type Finding } from './verdict.ts';
+import { askPlainly, createWatch, usualLimits, whyDeaf, type Limits } from './watch.ts';
 import { examineWithKey, keyChecks, withoutKey, type Credential } from './with-key.ts';
 
 export interface FrontDoor {
@@ -20,92 +22,71 @@ export interface FrontDoor {
   /** Checks to be made; all when it is empty. */
   readonly only: readonly string[];
   readonly credential: Omit<Credential, 'trust'> | undefined;
-  /** Authorities to trust beside those that Node knows. */
-  readonly ca: string | undefined;
+  /** PEM of each authority to trust, in place of those that Node knows. */
+  readonly ca: readonly string[] | undefined;
   /** Whether a key is sent whatever the certificate. */
   readonly isInsecure: boolean;
+  readonly limits?: Limits;
+  /** Told how many steps there are, and of each that is done. */
+  readonly onCounted?: (steps: number) => void;
+  readonly onDone?: () => void;
 }
 
-/** Requests under way at the same time. */
-const concurrency = 6;
-
-/** Tries a front door from outside, and changes nothing there. @throws {CliError} when nobody answers */
+/**
+ * Tries a front door from outside, and changes nothing there.
+ *
+ * @throws {CliError} when nobody answers, or nobody who speaks HTTP
+ */
 export async function examineFrontDoor(door: FrontDoor): Promise<Finding[]> {
-  const { url, http, paths, ca } = door;
-  const target = targetOf(url);
-  const trust: ConnectionOptions = { ...(ca !== undefined && { ca }) };
-  const handshake = await shakeHands(target, trust);
-  if (handshake instanceof Error)
-    throw new CliError(`${url.origin} does not answer: ${handshake.message}`, exitCodes.unavailable, handshake);
+  const { url, http, paths, ca, limits = usualLimits, onCounted, onDone } = door;
+  const plain = targetOf(url, limits.patience);
+  const trust: ConnectionOptions = { ...(ca !== undefined && { ca: [...ca] }) };
+  const handshake = await greet(url, plain, trust);
+  const target: Target = { ...plain, watch: createWatch(plain, limits) };
   setMaxListeners(0);
   const wants = (...checks: string[]) => door.only.length === 0 || checks.some((check) => door.only.includes(check));
   const attempts = openAttempts(target, paths).filter(({ check }) => wants(check));
-  const open = await inTurns(attempts, async (attempt): Promise<Finding> => {
-    const { check, what, bytes, expect, options } = attempt;
-    return { check, what, ...judge(await send(target, bytes, options), expect, options?.isHead) };
-  });
-  const further: readonly (readonly [checks: readonly string[], examine: () => Promise<Finding[]> | Finding[]])[] = [
-    [['public paths'], () => inTurns(paths.open, (path) => examineOpenPath(target, path))],
-    [['public paths'], () => inTurns(detours(paths), (detour) => examineDetour(target, detour))],
+  const further = [
+    [['public paths'], () => examineOpenPaths(target, paths)],
     [['HTTP/2'], () => (handshake.speaksHttp2 ? examineHttp2(target, paths) : [noHttp2])],
     [keyChecks, () => examineCredential(target, door, handshake, trust)],
-    [['plain HTTP'], () => examinePlainHttp(url, http, paths)],
+    [['plain HTTP'], () => examinePlainHttp(url, target, http, paths)],
     [tlsChecks, () => examineTls(target)],
-    [['certificate'], () => examineCertificate(url, handshake)],
+    [['certificate'], () => examineCertificate(url, handshake, ca)],
     [['HSTS'], () => examineHsts(target, door, handshake)],
-  ];
-  const rest: Finding[] = [];
-  for (const [checks, examine] of further) if (wants(...checks)) rest.push(...(await examine()));
-  const found = [...open, ...rest].filter(({ check }) => wants(check));
-  if (found.length > 0) return found;
+  ] satisfies [checks: readonly string[], examine: () => Promise<Finding[]> | Finding[]][];
+  const wanted = further.filter(([checks]) => wants(...checks));
+  onCounted?.(attempts.length + wanted.length);
+  const found = await inTurns(attempts, async (attempt): Promise<Finding> => {
+    const { check, what, bytes, expect, options } = attempt;
+    const exchange = await send(target, bytes, options);
+    onDone?.();
+    return { check, what, ...judge(exchange, expect, options?.isHead) };
+  });
+  for (const [, examine] of wanted) {
+    found.push(...(await examine()));
+    onDone?.();
+  }
+  const shown = found.filter(({ check }) => wants(check));
+  if (shown.length > 0) return shown;
   throw new CliError(`--only ${JSON.stringify(door.only.join(', '))} is no check of the table.`, exitCodes.usage);
 }
 
+/** A host may take a connection and then say nothing; hundreds of attempts would not learn more of it. */
+async function greet({ origin }: URL, target: Target, trust: ConnectionOptions): Promise<Handshake> {
+  const handshake = await shakeHands(target, trust);
+  if (handshake instanceof Error)
+    throw new CliError(`${origin} does not answer: ${handshake.message}`, exitCodes.unavailable, handshake);
+  const failure = whyDeaf(await askPlainly(target));
+  if (failure !== undefined)
+    throw new CliError(
+      `${origin} takes the connection, with TLS, but answers no request: ${failure}. Nothing else was tried.`,
+      exitCodes.unavailable,
+    );
+  return handshake;
+}
+
 const noHttp2: Finding = { check: 'HTTP/2', what: '', result: 'ok', seen: 'is not spoken here' };
-
-/** What is public is told of no client, whatever a client says. */
-async function examineOpenPath(target: Target, path: string): Promise<Finding> {
-  const marker = 'apigw-doctor-was-here';
-  const lines = [...identityHeaders, 'X_Client_Id'].map((name) => `${name}: ${marker}`);
-  const { answers, failure } = await send(target, requestBytes(target, { path, lines }));
-  const named = { check: 'public paths', what: path };
-  const [answer] = answers;
-  if (answer === undefined) return { ...named, result: 'not checked', seen: failure ?? 'no answer' };
-  if (!answer.body.includes(marker)) return { ...named, result: 'ok', seen: `${answer.status}, as you say` };
-  const remedy = 'The application takes for the gateway what a client has written: include snippets/proxy.conf';
-  return { ...named, result: 'wrong', seen: 'the identity headers of a client arrive', remedy };
-}
-
-interface Detour {
-  readonly path: string;
-  /** The public path that this is to nginx. */
-  readonly open: string;
-}
-
-/** Public paths by way of protected ones. */
-function detours({ open, protected: protectedPaths }: Paths): Detour[] {
-  const exact = open.filter((path) => !path.endsWith('/'));
-  return exact.flatMap((path) =>
-    ['/admin', ...protectedPaths].flatMap((prefix) =>
-      ['/..', '/%2e%2e', '%2f..'].map((up) => ({ path: `${prefix.replace(/\/$/, '')}${up}${path}`, open: path })),
-    ),
-  );
-}
-
-/** What is public by an exact location has to be that path to the application, however it is spelt. */
-async function examineDetour(target: Target, { path, open }: Detour): Promise<Finding> {
-  const named = { check: 'public paths', what: path };
-  const plain = await send(target, requestBytes(target, { path: open }));
-  const spelt = await send(target, requestBytes(target, { path }));
-  const [answer] = spelt.answers;
-  if (answer === undefined) return { ...named, result: 'not checked', seen: spelt.failure ?? 'no answer' };
-  const refused = judge(spelt, 'malformed');
-  if (refused.result === 'ok') return { ...named, ...refused };
-  if (answer.status === plain.answers[0]?.status && !answer.body.includes(path))
-    return { ...named, result: 'ok', seen: `${answer.status}, as at ${open}` };
-  const remedy = `The application gets this spelling and may take another path from it: proxy_pass http://application${open};`;
-  return { ...named, result: 'wrong', seen: `${answer.status}, otherwise than at ${open}`, remedy };
-}
 
 async function examineCredential(
   target: Target,
@@ -135,20 +116,6 @@ async function examineHsts(target: Target, { paths }: FrontDoor, { fault }: Hand
     ];
   const remedy = 'default.conf has the line, commented';
   return [{ check, what: '', result: 'warning', seen: 'none', remedy }];
-}
-
-/** A few at a time; the results in the order of the things. */
-async function inTurns<Thing, Found>(
-  things: readonly Thing[],
-  work: (thing: Thing) => Promise<Found>,
-): Promise<Found[]> {
-  const found: Found[] = [];
-  const queue = things.entries();
-  const worker = async () => {
-    for (const [index, thing] of queue) found[index] = await work(thing);
-  };
-  await Promise.all(Array.from({ length: concurrency }, worker));
-  return found;
 }
 
 export function isUnreachable({ result, remedy }: Finding): boolean {

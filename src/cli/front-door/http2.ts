@@ -2,11 +2,10 @@ import { connect, constants, type ClientHttp2Session, type OutgoingHttpHeaders }
 import { isOpen, madeUpKey, type Paths } from './attempts.ts';
 import { serverNameOf, type Answer, type Exchange, type Target } from './raw.ts';
 import { persuasiveValue, reservedHeaders } from './spellings.ts';
-import { judge, type Expectation, type Finding } from './verdict.ts';
+import { judge, remedies, type Expectation, type Finding } from './verdict.ts';
 
 const check = 'HTTP/2';
 const maxBody = 64 * 1024;
-const patience = 4_000;
 
 interface Http2Attempt {
   readonly what: string;
@@ -17,6 +16,8 @@ interface Http2Attempt {
 
 /** The main attempts once more: HTTP/2 has its own parser, and its own ways to say where a request goes. */
 export async function examineHttp2(target: Target, paths: Paths): Promise<Finding[]> {
+  const ending = target.watch?.ending();
+  if (ending !== undefined) return [{ check, what: '', result: 'not checked', seen: ending, remedy: remedies.down }];
   const session = connect(`https://${target.host.includes(':') ? `[${target.host}]` : target.host}:${target.port}`, {
     servername: serverNameOf(target),
     rejectUnauthorized: false,
@@ -24,7 +25,7 @@ export async function examineHttp2(target: Target, paths: Paths): Promise<Findin
   const failed = new Promise<Error>((resolve) => session.on('error', resolve));
   try {
     const found = attempts(target, paths).map(async (attempt) => {
-      const exchange = await ask(session, failed, attempt);
+      const exchange = await ask(session, failed, attempt, target.patience);
       const isHead = attempt.headers[':method'] === 'HEAD';
       return { check, what: attempt.what, ...judge(exchange, attempt.expect, isHead) };
     });
@@ -77,7 +78,12 @@ function attempts({ authority }: Target, paths: Paths): Http2Attempt[] {
   ];
 }
 
-function ask(session: ClientHttp2Session, failed: Promise<Error>, attempt: Http2Attempt): Promise<Exchange> {
+function ask(
+  session: ClientHttp2Session,
+  failed: Promise<Error>,
+  attempt: Http2Attempt,
+  patience: number,
+): Promise<Exchange> {
   return new Promise((resolve) => {
     const stream = session.request(attempt.headers, { endStream: attempt.isEndless !== true });
     let answer: Answer | undefined;
@@ -103,7 +109,10 @@ function ask(session: ClientHttp2Session, failed: Promise<Error>, attempt: Http2
       answer = { status, headers: Object.fromEntries(text), body: '' };
     });
     stream.setEncoding('utf8');
-    stream.on('data', (chunk: string) => (body.length < maxBody ? (body += chunk) : undefined));
+    stream.on('data', (chunk: string) => {
+      body += chunk;
+      if (body.length >= maxBody) settle();
+    });
     stream.on('end', () => {
       settle();
     });

@@ -6,15 +6,21 @@ const check = 'plain HTTP';
 const inClear = 'Credentials would pass in clear: include snippets/redirect-to-https.conf, and nothing else';
 
 /** The side without TLS may send everybody away, or not be there. */
-export async function examinePlainHttp(url: URL, http: URL | undefined, paths: Paths): Promise<Finding[]> {
-  const beside = await examineTlsPort(targetOf(url));
+export async function examinePlainHttp(
+  url: URL,
+  tlsTarget: Target,
+  http: URL | undefined,
+  paths: Paths,
+): Promise<Finding[]> {
+  const beside = await examineTlsPort(tlsTarget);
   if (http === undefined && url.port !== '') {
     const seen = `which port it is does not follow from ${url.host}: say --http http://${url.hostname}:80, or its port`;
     return [beside, { check, what: '', result: 'not checked', seen }];
   }
-  const target = targetOf(http ?? new URL(`http://${url.hostname}`));
+  // all at once, so that one that says nothing is not waited for again and again
+  const target = targetOf(http ?? new URL(`http://${url.hostname}`), tlsTarget.patience);
   const exchanges = attempts(target, paths).map(async ([what, parts]): Promise<Finding> => {
-    const exchange = await send(target, requestBytes(target, parts), { patience: 3_000 });
+    const exchange = await send(target, requestBytes(target, parts));
     return { check, what, ...judgeInClear(exchange, http === undefined) };
   });
   return [beside, ...(await Promise.all(exchanges))];
@@ -78,5 +84,7 @@ async function examineTlsPort(target: Target): Promise<Finding> {
       ? { check, what, result: 'ok', seen: 'the connection is closed' }
       : { check, what, result: 'not checked', seen: exchange.failure ?? 'no answer' };
   if (answer.status === 400) return { check, what, result: 'ok', seen: '400' };
+  // RFC 8446, section 5.1: the type, and the first byte of the version
+  if (answer.body.startsWith('\x15\x03')) return { check, what, result: 'ok', seen: 'an alert of TLS' };
   return { check, what, ...judgeAnswerInClear(answer) };
 }

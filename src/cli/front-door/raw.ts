@@ -8,9 +8,19 @@ export interface Target {
   readonly isTls: boolean;
   /** As it stands in the Host header. */
   readonly authority: string;
+  /** Milliseconds until an answer must have begun. */
+  readonly patience: number;
+  readonly watch?: Watch;
 }
 
-export function targetOf({ protocol, hostname, port, host }: URL): Target {
+/** Follows what comes back, so that a host that says nothing any more is not asked hundreds of times. */
+export interface Watch {
+  /** Why nothing more is sent; undefined while it is. */
+  readonly ending: () => string | undefined;
+  readonly note: (exchange: Exchange) => Promise<void>;
+}
+
+export function targetOf({ protocol, hostname, port, host }: URL, patience: number): Target {
   const isTls = protocol === 'https:';
   const fallback = isTls ? 443 : 80;
   return {
@@ -18,6 +28,7 @@ export function targetOf({ protocol, hostname, port, host }: URL): Target {
     port: port === '' ? fallback : Number(port),
     isTls,
     authority: host,
+    patience,
   };
 }
 
@@ -80,15 +91,13 @@ export interface Exchange {
   readonly hasContinued: boolean;
   /** Why there is no answer. */
   readonly failure?: string;
-  /** Whether the other side ended the connection, or refused it, rather than saying nothing. */
+  /** Whether the other side ended the connection, rather than saying nothing. */
   readonly isRefused: boolean;
 }
 
 export interface SendOptions {
   /** Of the TLS handshake; the target's host when it is not said, and none for ''. */
   readonly serverName?: string | undefined;
-  /** Milliseconds until there must be an answer. */
-  readonly patience?: number;
   /** How many answers the bytes ask for. */
   readonly expected?: number;
   /** To HEAD there is no body. */
@@ -101,11 +110,19 @@ const maxBytes = 64 * 1024;
 /** Milliseconds to wait for more of an answer that has begun, and for a further answer. */
 const quiet = 700;
 
-/** Writes the bytes as they are on a connection of their own; never rejects. */
-export function send(target: Target, bytes: string, options: SendOptions = {}): Promise<Exchange> {
-  const { serverName = serverNameOf(target), patience = 4_000, expected = 1, isHead = false, trust = {} } = options;
+/** Writes the bytes as they are on a connection of their own, as long as the target is asked at all; never rejects. */
+export async function send(target: Target, bytes: string, options: SendOptions = {}): Promise<Exchange> {
+  const ending = target.watch?.ending();
+  if (ending !== undefined) return { answers: [], hasContinued: false, isRefused: false, failure: ending };
+  const exchange = await exchangeBytes(target, bytes, options);
+  await target.watch?.note(exchange);
+  return exchange;
+}
+
+function exchangeBytes(target: Target, bytes: string, options: SendOptions): Promise<Exchange> {
+  const { serverName = serverNameOf(target), expected = 1, isHead = false, trust = {} } = options;
   return new Promise((resolve) => {
-    const { host, port, isTls } = target;
+    const { host, port, isTls, patience } = target;
     const socket: Socket = isTls
       ? connectTls({
           host,
@@ -118,6 +135,7 @@ export function send(target: Target, bytes: string, options: SendOptions = {}): 
       : connectTcp({ host, port });
     let received = '';
     let timer = setTimeout(finish, patience, `no answer within ${patience / 1_000} s`, false);
+    let lastMoment: number | undefined;
     let isDone = false;
 
     function finish(failure: string, isRefused: boolean): void {
@@ -131,17 +149,21 @@ export function send(target: Target, bytes: string, options: SendOptions = {}): 
 
     socket.once(isTls ? 'secureConnect' : 'connect', () => socket.write(Buffer.from(bytes, 'latin1')));
     socket.on('data', (chunk: Buffer) => {
-      if (received.length < maxBytes) received += chunk.toString('latin1');
+      received += chunk.toString('latin1').slice(0, maxBytes - received.length);
       const { answers, hasContinued, isComplete } = readAnswers(received, isHead);
       if (hasContinued || (isComplete && answers.length >= expected) || answers.at(-1)?.status === 101) {
         finish('', false);
+      } else if (received.length >= maxBytes) {
+        finish(`no end of a head within ${maxBytes / 1024} KB`, false);
       } else if (answers.length > 0) {
+        // what there is of it then counts, whatever still comes
+        lastMoment ??= performance.now() + patience / 2;
         clearTimeout(timer);
-        timer = setTimeout(finish, quiet, '', false);
+        timer = setTimeout(finish, Math.min(quiet, lastMoment - performance.now()), '', false);
       }
     });
     socket.on('error', (error: NodeJS.ErrnoException) => {
-      const isTheirs = /^(?:ECONNREFUSED|ECONNRESET|EPIPE|EPROTO|ERR_SSL_)/.test(error.code ?? '');
+      const isTheirs = /^(?:ECONNRESET|EPIPE|EPROTO|ERR_SSL_)/.test(error.code ?? '');
       finish(error.message.replace(/^[0-9A-F]+:error:|\n/g, '') || (error.code ?? 'connection failed'), isTheirs);
     });
     socket.on('close', () => {

@@ -3,7 +3,9 @@ import { isIP } from 'node:net';
 import {
   checkServerIdentity,
   connect,
+  rootCertificates,
   type ConnectionOptions,
+  type DetailedPeerCertificate,
   type PeerCertificate,
   type SecureVersion,
 } from 'node:tls';
@@ -13,24 +15,29 @@ import type { Finding, Verdict } from './verdict.ts';
 /** Days before the end of a certificate at which somebody should have renewed it. */
 const warnBefore = 30;
 const day = 24 * 3_600_000;
-const patience = 4_000;
+
+/** Certificates of a chain that are looked at; OpenSSL takes 100. */
+const maxChain = 10;
 
 export const tlsChecks = ['TLS 1.0 and 1.1', 'TLS 1.2', 'TLS 1.3', 'weak ciphers'];
 
 export interface Handshake {
-  readonly certificate: PeerCertificate;
+  /** With those above it that were sent. */
+  readonly certificate: DetailedPeerCertificate;
   /** Why a client would not trust it; empty when it would. */
   readonly fault: string;
   readonly speaksHttp2: boolean;
   readonly cipher: string;
 }
 
-/** @param ca authorities to trust beside those that Node knows */
+/** @param options such as the authorities to trust */
 export function shakeHands(
   target: Target,
   options: ConnectionOptions = {},
 ): Promise<Handshake | NodeJS.ErrnoException> {
-  const { host, port } = target;
+  const { host, port, patience, watch } = target;
+  const ending = watch?.ending();
+  if (ending !== undefined) return Promise.resolve(new Error(ending));
   return new Promise((resolve) => {
     let isDone = false;
     const settle = (found: Handshake | NodeJS.ErrnoException) => {
@@ -52,7 +59,7 @@ export function shakeHands(
       () => {
         const { authorizationError } = socket as { authorizationError?: Error | string };
         settle({
-          certificate: socket.getPeerCertificate(),
+          certificate: socket.getPeerCertificate(true),
           fault: String(authorizationError ?? ''),
           speaksHttp2: socket.alpnProtocol === 'h2',
           cipher: socket.getCipher().standardName,
@@ -133,7 +140,14 @@ function unknownFor({ message }: Error): Verdict {
   return { result: 'not checked', seen: message.replace(/\n/g, '') };
 }
 
-export function examineCertificate({ hostname }: URL, { certificate, fault }: Handshake): Finding[] {
+/** @param authorities PEM of each that a client trusts */
+export function examineCertificate(
+  { hostname }: URL,
+  handshake: Handshake,
+  authorities: readonly string[] = rootCertificates,
+): Finding[] {
+  const { certificate } = handshake;
+  const untrusted = whyUntrusted(handshake, authorities);
   const check = 'certificate';
   const host = hostname.replace(/^\[|\]$/g, '');
   const days = Math.floor((Date.parse(certificate.valid_to) - Date.now()) / day);
@@ -153,13 +167,13 @@ export function examineCertificate({ hostname }: URL, { certificate, fault }: Ha
         ? { ...end, result: 'warning', seen, remedy: 'Renew it' }
         : { ...end, result: 'ok', seen },
     examineName(check, host, certificate),
-    isTrusted({ fault })
-      ? { check, what: 'trust', result: 'ok', seen: 'trusted' }
+    untrusted === undefined
+      ? { check, what: 'trust', result: 'ok', seen: isByDates(handshake) ? 'trusted but for its dates' : 'trusted' }
       : {
           check,
           what: 'trust',
           result: 'warning',
-          seen: `clients do not trust it: ${fault}`,
+          seen: `clients do not trust it: ${untrusted}`,
           remedy: 'docs/tls.md; with a private authority say --ca-file',
         },
   ];
@@ -178,7 +192,48 @@ function examineName(check: string, host: string, certificate: PeerCertificate):
   return { check, what, result: 'warning', seen: `is not for ${host}`, remedy };
 }
 
-/** A certificate for another name says so by itself. */
-function isTrusted({ fault }: Pick<Handshake, 'fault'>): boolean {
-  return fault === '' || fault.startsWith('ERR_TLS_CERT_ALTNAME') || fault === 'CERT_HAS_EXPIRED';
+/** Why clients do not trust it; undefined when they do, or would but for its name and its dates, which say so by themselves. */
+function whyUntrusted({ fault, certificate }: Handshake, authorities: readonly string[]): string | undefined {
+  if (fault === '' || fault.startsWith('ERR_TLS_CERT_ALTNAME')) return undefined;
+  if (!isByDates({ fault })) return fault;
+  return isFromAuthority(chainOf(certificate), authorities)
+    ? undefined
+    : 'no authority that is known here has signed it';
+}
+
+/** OpenSSL looks at the dates last, so that they hide everything else. */
+function isByDates({ fault }: Pick<Handshake, 'fault'>): boolean {
+  return fault === 'CERT_HAS_EXPIRED' || fault === 'CERT_NOT_YET_VALID';
+}
+
+/** @param authorities PEM of each */
+function isFromAuthority(chain: readonly X509Certificate[], authorities: readonly string[]): boolean {
+  const known = authorities.map((pem) => new X509Certificate(pem)).filter((one) => one.checkIssued(one));
+  const hasSigned = (issuer: X509Certificate, one: X509Certificate) =>
+    issuer.ca && one.checkIssued(issuer) && one.verify(issuer.publicKey);
+  return chain.some((one, index) => {
+    const isLinked = chain.slice(0, index).every((below, at) => {
+      const above = chain[at + 1];
+      return above !== undefined && hasSigned(above, below);
+    });
+    return isLinked && known.some((authority) => authority.raw.equals(one.raw) || hasSigned(authority, one));
+  });
+}
+
+/** From the server's own on, as it has sent them. */
+function chainOf(certificate: DetailedPeerCertificate): X509Certificate[] {
+  const chain: X509Certificate[] = [];
+  for (let next: DetailedPeerCertificate | undefined = certificate; next; next = issuerOf(next)) {
+    const one = new X509Certificate(next.raw);
+    if (chain.length === maxChain || chain.some(({ raw }) => raw.equals(one.raw))) break;
+    chain.push(one);
+  }
+  return chain;
+}
+
+/** There may be none, whatever the types of Node say. */
+function issuerOf({
+  issuerCertificate,
+}: Partial<Pick<DetailedPeerCertificate, 'issuerCertificate'>>): DetailedPeerCertificate | undefined {
+  return issuerCertificate;
 }

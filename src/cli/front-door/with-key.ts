@@ -1,6 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import type { ConnectionOptions } from 'node:tls';
-import { requestBytes, send, type Answer, type RequestParts, type SendOptions, type Target } from './raw.ts';
+import {
+  requestBytes,
+  send,
+  type Answer,
+  type Exchange,
+  type RequestParts,
+  type SendOptions,
+  type Target,
+} from './raw.ts';
 import { identityHeaders, reservedHeaders, spellings } from './spellings.ts';
 import { judge, judgeAnswer, reasonOf, remedies, type Finding, type Verdict } from './verdict.ts';
 
@@ -88,8 +96,8 @@ async function examineReceived(path: string, ask: Ask, authorization: string): P
   const trailers = ask({ path, lines: ['Transfer-Encoding: chunked', 'Trailer: X-Client-Id'], body: trailer });
   const hopByHop = await ask({ path, connection: 'close, X-Client-Id, X-Client-Name, X-Auth-Method' });
   return [
-    { check: identity, what: at('who it is'), ...judgeIdentity(echoed) },
-    { check: identity, what: at('listed in Connection'), ...judgeIdentity(hopByHop.answers[0]?.body ?? '') },
+    { check: identity, what: at('who it is'), ...judgeIdentity(plain) },
+    { check: identity, what: at('listed in Connection'), ...judgeIdentity(hopByHop) },
     { check: identity, what: at('as a trailer'), ...judgeReceived(await trailers, marker) },
     ...(await Promise.all(spoofed)),
     await examineForwarding(path, ask, marker),
@@ -107,15 +115,16 @@ async function examineReceived(path: string, ask: Ask, authorization: string): P
   ];
 }
 
-function judgeIdentity(echoed: string): Verdict {
+function judgeIdentity({ answers: [answer], failure = 'no answer' }: Exchange): Verdict {
+  if (answer === undefined) return { result: 'not checked', seen: failure };
   // some print HTTP_X_CLIENT_ID
-  const missing = identityHeaders.filter((name) => !new RegExp(name.replaceAll('-', '[-_]'), 'i').test(echoed));
+  const missing = identityHeaders.filter((name) => !new RegExp(name.replaceAll('-', '[-_]'), 'i').test(answer.body));
   if (missing.length === 0) return { result: 'ok', seen: 'arrives' };
   const remedy = 'The application learns of no client: its location must include snippets/proxy.conf';
   return { result: 'wrong', seen: `no ${missing.join(', ')}`, remedy };
 }
 
-function judgeReceived({ answers, failure = 'no answer' }: Awaited<ReturnType<typeof send>>, marker: string): Verdict {
+function judgeReceived({ answers, failure = 'no answer' }: Exchange, marker: string): Verdict {
   const bodies = answers.map(({ body }) => body).join('\n');
   const found = [...bodies.matchAll(new RegExp(`${marker}-(\\d+)-`, 'g'))];
   const names = [...new Set(found.map(([, index]) => reservedHeaders[Number(index)] ?? ''))];
@@ -185,7 +194,7 @@ async function examineAfterwards(
     { check, what: 'a header before it', ...judge(swapped) },
     { check, what: 'the location of the question', ...judge(decision, 'hidden') },
     { check, what: 'an h2c tunnel', ...judgeTunnel(plain.answers[0], tunnel.answers[0]) },
-    { check, what: 'the next request of the connection', ...judgeNext(next.answers) },
+    { check, what: 'the next request of the connection', ...judgeNext(next) },
   ];
 }
 
@@ -197,7 +206,8 @@ function judgeTunnel(plain: Answer | undefined, tunnel: Answer | undefined): Ver
   return { result: 'wrong', seen: `${tunnel.status} in place of ${plain.status}`, remedy };
 }
 
-function judgeNext([, next]: readonly Answer[]): Verdict {
+function judgeNext({ answers: [first, next], failure = 'no answer' }: Exchange): Verdict {
+  if (first === undefined) return { result: 'not checked', seen: failure };
   // a server may end the connection instead
   return next === undefined ? { result: 'ok', seen: 'not answered' } : judgeAnswer(next, 'refusal');
 }
