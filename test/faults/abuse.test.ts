@@ -31,7 +31,7 @@ const bounds = { nginx: 256, gateway: 300 };
  * attacks has this machine's two processors too, and what is refused at once and not kept waiting keeps nginx busy: then
  * the bound is far above what a quiet machine shows, and still far below the seconds (and 503s) of a proxy without a limit.
  */
-const floors = { waiting: 40, holding: 150, refused: 500 };
+const floors = { waiting: 15, holding: 150, refused: 500 };
 type Found = Pick<Comparison, 'base' | 'attacked'>;
 const isWithin =
   (floor: number) =>

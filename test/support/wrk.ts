@@ -93,7 +93,7 @@ export function wrongKeys(count: number, from: number): string[] {
 
 /** For figures that are to be quoted: ROUNDS=3. */
 const usualRounds = Number(process.env['ROUNDS'] ?? 1);
-const mostRounds = 3;
+const mostRounds = 5;
 
 export interface Comparison {
   readonly base: Load;
@@ -108,7 +108,7 @@ export interface Compared extends Pick<LoadOptions, 'url' | 'credentials'> {
 
 /**
  * A client of some 200 requests a second, without and with an attack, in turns: what else the machine does meets both.
- * The figures are those of the median of the rounds; three are made when those of fewer are not within the bound.
+ * The figures are those of the median of the rounds; five are made when those of fewer are not within the bound.
  */
 export async function compare(
   client: Compared,

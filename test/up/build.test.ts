@@ -60,5 +60,7 @@ suite('a build', () => {
     mkdirSync(join(chunk, 'x'), { recursive: true });
     assert.notEqual(build().status, 0);
     assert.equal(statSync(main).mtimeMs, mtimeMs);
+    rmSync(chunk, { recursive: true });
+    assert.equal(build().status, 0);
   });
 });
