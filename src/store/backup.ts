@@ -96,14 +96,18 @@ export async function restore(copy: string, file: string, actor: Actor, now: Dat
   }
 }
 
-/** Keeps the old database under another name. Its own name leads to a whole database at any moment. */
+/**
+ * Keeps the old database under another name, and its log, which would be taken for that of the new one. Its own name leads
+ * to a whole database at any moment.
+ */
 async function setAside(file: string, now: Date): Promise<string | undefined> {
-  if (!existsSync(file)) return undefined;
-  await expectUnused(file);
+  const isThere = existsSync(file);
+  if (isThere) await expectUnused(file);
   const kept = `${file}.before-restore-${now.toISOString().replace(/[-:]|\.\d+/g, '')}`;
   for (const suffix of ['-wal', '-shm']) {
     if (existsSync(`${file}${suffix}`)) await rename(`${file}${suffix}`, `${kept}${suffix}`);
   }
+  if (!isThere) return undefined;
   await link(file, kept);
   return kept;
 }

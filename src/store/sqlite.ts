@@ -58,6 +58,7 @@ export async function openSqlite(file: string): Promise<Database> {
   try {
     const folder = dirname(file);
     if (!existsSync(folder)) mkdirSync(folder);
+    expectNoOrphan(file);
     // synchronous=FULL: an acknowledged change survives a power cut, not only a crash
     const write = connect(file, pages, 1, ['journal_mode=WAL', 'synchronous=FULL', 'foreign_keys=ON']);
     opened.push(() => write.destroy());
@@ -108,6 +109,17 @@ export async function openSqlite(file: string): Promise<Database> {
   } finally {
     process.umask(mask);
   }
+}
+
+/** SQLite takes a missing or empty file for a new database, and throws away the log that is left of the one before. */
+function expectNoOrphan(file: string): void {
+  const log = `${file}-wal`;
+  const sizeOf = (path: string) => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  if (sizeOf(file) > 0 || sizeOf(log) === 0) return;
+  throw new Error(
+    `it is ${existsSync(file) ? 'empty' : 'not there'}, but its log ${log} has changes in it, which a new database would lose. ` +
+      `Put the file back. ${wayBack} For a new database, move the log away`,
+  );
 }
 
 /** What has failed while it was opened, or brought up to date. */

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Knex } from 'knex';
 import { after, before, suite, test } from 'node:test';
 import { runCli } from '../support/cli.ts';
 import { openTestDatabase } from '../support/database.ts';
-import { startGateway, stopGateway, type GatewayProcess } from '../support/gateway.ts';
+import { spawnGateway, startGateway, stopGateway, type GatewayProcess } from '../support/gateway.ts';
 import { root } from '../support/stack.ts';
 
 suite('the command line', () => {
@@ -138,4 +138,47 @@ suite('the command line', () => {
     assert.deepEqual(await actions(kept.slice(gateway.dir.length + 1)), ['database.backup by command line (...)']);
     assert.deepEqual(await actions('apigw.db'), ['database.restore by command line (...)']);
   });
+});
+
+test('a log whose database is missing or empty is thrown away by no start, and taken for its own by no restored database', async () => {
+  const gateway = await startGateway(undefined, { API_KEY_CREATE: 'true' });
+  const { dir } = gateway;
+  const [file, log] = [join(dir, 'apigw.db'), join(dir, 'apigw.db-wal')];
+  const env = { DATABASE_URL: `sqlite:${file}` };
+  let backup: Buffer = Buffer.alloc(0);
+  await runCli(['backup'], { env, onBytes: (bytes) => (backup = bytes) });
+  const late = await gateway.manage('POST', '', gateway.firstKey(), { is_admin: true });
+  assert.equal(late.status, 201);
+  await stopGateway(gateway, 'SIGKILL');
+  const left = readFileSync(log);
+  assert.ok(left.length > 0);
+  for (const [lose, words] of [
+    [
+      () => {
+        truncateSync(file);
+      },
+      'empty',
+    ],
+    [
+      () => {
+        rmSync(file);
+      },
+      'not there',
+    ],
+  ] as const) {
+    lose();
+    const refused = spawnGateway(dir);
+    assert.deepEqual(await refused.ended, [1, null]);
+    assert.match(refused.output(), new RegExp(`it is ${words}, but its log \\S+apigw\\.db-wal has changes in it`));
+    assert.deepEqual(readFileSync(log), left);
+  }
+  const restored = await runCli(['restore'], { env, input: backup });
+  assert.equal(restored.exitCode, 0, restored.stderr);
+  const kept = readdirSync(dir).find((name) => /before-restore-\w+-wal$/.test(name)) ?? '';
+  assert.deepEqual(readFileSync(join(dir, kept)), left);
+  const next = await startGateway(dir);
+  assert.equal(await next.decide(gateway.firstKey()), 204);
+  assert.equal(await next.decide(late.json['token'] as string), 401);
+  await stopGateway(next);
+  rmSync(dir, { recursive: true });
 });
