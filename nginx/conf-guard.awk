@@ -462,8 +462,20 @@ function fill(text, mark, words,    at, out) {
   return out text
 }
 
+# what an operator has written as a credential, in the words of his line
+function redact(text,    start, rest) {
+  rest = tolower(text)
+  while (match(rest, /(apk|bearer|basic) +[a-z0-9._~+\/=-]+/)) {
+    start = length(text) - length(rest) + RSTART
+    rest = substr(rest, RSTART + RLENGTH)
+    text = substr(text, 1, start - 1 + index(substr(text, start), " ")) "[redacted]" substr(text, length(text) - length(rest) + 1)
+  }
+  return text
+}
+
 function tell(text) {
   gsub(/[[:cntrl:]]/, " ", text)
+  text = redact(text)
   if (!(text in told)) print text
   told[text] = 1
 }

@@ -489,6 +489,12 @@ const mistakes: Readonly<Record<string, Mistake>> = {
       ['$http_x_real_ip', /another address for the client's/],
     ],
   },
+  'a credential that is written out, without showing it': {
+    files: inServer(question('include snippets/decision.conf;\n    proxy_set_header Authorization "apk 1.Abc123";')),
+    says: [
+      ['"apk 1.Abc123"', /"proxy_set_header Authorization apk \[redacted\]" has the gateway decide on something else/],
+    ],
+  },
   'a cache that all clients share': {
     files: {
       ...inServer(
@@ -1065,6 +1071,7 @@ suite('the guard of the configuration', () => {
   const several = ['FastCGI, uwsgi, SCGI, gRPC and memcached', 'quoted words', 'a file that an operator includes'];
   several.push('variables of ours that a regular expression captures', 'a marker that is not in front');
   several.push('targets that the client chooses', 'parts of secrets in a log');
+  several.push('a credential that is written out, without showing it');
   several.push('what the client chooses in an exempt place by something else than proxy_pass');
   several.push('the credential in a log, by way of a map of ours');
   let dumps: Promise<readonly { readonly text: string; readonly said: string }[]> | undefined;
