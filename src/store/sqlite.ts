@@ -114,7 +114,14 @@ export async function openSqlite(file: string): Promise<Database> {
 /** SQLite takes a missing or empty file for a new database, and throws away the log that is left of the one before. */
 function expectNoOrphan(file: string): void {
   const log = `${file}-wal`;
-  const sizeOf = (path: string) => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  const sizeOf = (path: string): number => {
+    try {
+      return statSync(path).size;
+    } catch {
+      // what cannot be looked at cannot be opened either, and says so then
+      return 0;
+    }
+  };
   if (sizeOf(file) > 0 || sizeOf(log) === 0) return;
   throw new Error(
     `it is ${existsSync(file) ? 'empty' : 'not there'}, but its log ${log} has changes in it, which a new database would lose. ` +
