@@ -64,6 +64,7 @@ if (obstacle !== undefined) {
       '--test-concurrency=1',
       'test/compose/compose.test.ts',
       'test/compose/systemd.test.ts',
+      'test/compose/kubernetes.test.ts',
     ],
     {
       cwd: root,

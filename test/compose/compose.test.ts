@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
-import { randomBytes, type X509Certificate } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { request } from 'node:https';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
-import { connect } from 'node:tls';
 import { makeCertificate, makeExpiredCertificate } from '../support/certificate.ts';
 import { composeCommands, ComposeProject, run } from '../support/compose.ts';
 import { expectNoCredential, makeTempDir, root, until } from '../support/stack.ts';
@@ -12,19 +11,6 @@ import { madeUpKey } from '../support/keys.ts';
 
 const shipped = (file: string) => readFileSync(join(root, 'nginx', file), 'utf8');
 const [current = [], ...others] = composeCommands;
-
-/** The certificate that the front door presents. */
-function presented({ httpsPort }: ComposeProject): Promise<X509Certificate> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host: '127.0.0.1', port: httpsPort, rejectUnauthorized: false }, () => {
-      const certificate = socket.getPeerX509Certificate();
-      socket.destroy();
-      if (certificate) resolve(certificate);
-      else reject(new Error('no certificate'));
-    });
-    socket.on('error', reject);
-  });
-}
 
 /** An operator's directory with these files. */
 function makeConfig(files: Readonly<Record<string, string>>): string {
@@ -144,7 +130,7 @@ suite('docker compose', () => {
   });
 
   test('a certificate is made once, for this host, and kept when everything is made anew', async () => {
-    const certificate = await presented(project);
+    const certificate = await project.presented();
     for (const host of ['localhost']) assert.ok(certificate.checkHost(host));
     for (const address of ['127.0.0.1', '::1']) assert.ok(certificate.checkIP(address));
     const log = await project.logs('proxy');
@@ -155,7 +141,7 @@ suite('docker compose', () => {
     await project.must('down');
     await project.must('up', '-d');
     await isUp();
-    assert.equal((await presented(project)).fingerprint256, certificate.fingerprint256);
+    assert.equal((await project.presented()).fingerprint256, certificate.fingerprint256);
     assert.doesNotMatch(await project.logs('proxy'), /made a self-signed/);
     assert.equal(await answers(project, '/', key), 200);
   });
@@ -294,7 +280,7 @@ suite('docker compose', () => {
     const pair = makeCertificate('mine.example');
     const seen = async () => ({
       header: (await project.ask('/livez')).headers['x-mine'],
-      certificate: (await presented(project)).subject,
+      certificate: (await project.presented()).subject,
       hasTls12: (await run('curl', ['-sk', '--tls-max', '1.2', `${project.url}/livez`])).code === 0,
     });
     const untouched = { header: undefined, certificate: 'CN=localhost', hasTls12: true };
@@ -371,7 +357,7 @@ suite('docker compose', () => {
           writeFileSync(join(config, 'nginx/ssl/nginx.crt'), certificate);
           writeFileSync(join(config, 'nginx/ssl/nginx.key'), secret);
           assert.match(await project.must('exec', '-T', 'proxy', 'reload'), /The configuration is in use/);
-          assert.equal((await presented(project)).subject, `CN=${round % 2 === 0 ? 'next' : 'mine'}.example`);
+          assert.equal((await project.presented()).subject, `CN=${round % 2 === 0 ? 'next' : 'mine'}.example`);
         }
       } finally {
         load.abort();
@@ -488,7 +474,7 @@ suite('docker compose', () => {
       await project.must('up', '-d', '--no-deps', 'proxy');
       await isUp();
       assert.match(await project.logs('proxy'), /WARNING: \/etc\/config\/nginx\/ssl\/nginx\.crt has expired/);
-      assert.equal((await presented(project)).subject, 'CN=expired.example');
+      assert.equal((await project.presented()).subject, 'CN=expired.example');
     });
   });
 });

@@ -6,40 +6,16 @@ import { suite, test } from 'node:test';
 import { parse } from 'yaml';
 import { proxySettings } from '../../scripts/settings-page.ts';
 import { readConfig, settings } from '../../src/config.ts';
-import { buildKustomization, faultsOf, readManifests, type Manifest } from '../support/manifests.ts';
+import {
+  buildKustomization,
+  faultsOf,
+  ofKind,
+  readManifests,
+  type Container,
+  type Deployment,
+  type Manifest,
+} from '../support/manifests.ts';
 import { root } from '../support/stack.ts';
-
-interface Probe {
-  readonly httpGet?: { readonly path: string; readonly port: string | number };
-  readonly tcpSocket?: { readonly port: string | number };
-}
-interface Container {
-  readonly name: string;
-  readonly image: string;
-  readonly env?: readonly { readonly name: string; readonly value?: string }[];
-  readonly envFrom?: readonly { readonly configMapRef: { readonly name: string } }[];
-  readonly ports?: readonly { readonly name: string; readonly containerPort: number }[];
-  readonly readinessProbe: Probe;
-  readonly livenessProbe: Probe;
-  readonly lifecycle: { readonly preStop: { readonly exec: { readonly command: readonly string[] } } };
-  readonly resources: { readonly requests: Record<string, string>; readonly limits: Record<string, string> };
-  readonly securityContext: Record<string, unknown>;
-  readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string }[];
-}
-interface PodSpec {
-  readonly containers: readonly Container[];
-  readonly volumes: readonly { readonly name: string; readonly secret?: { secretName: string } }[];
-  readonly securityContext: Record<string, unknown>;
-  readonly terminationGracePeriodSeconds: number;
-  readonly enableServiceLinks: boolean;
-  readonly automountServiceAccountToken: boolean;
-  readonly topologySpreadConstraints: readonly unknown[];
-}
-interface Deployment {
-  readonly replicas: number;
-  readonly strategy: { readonly rollingUpdate: { readonly maxUnavailable: number } };
-  readonly template: { readonly metadata: { readonly labels: Record<string, string> }; readonly spec: PodSpec };
-}
 
 const read = (file: string) => readFileSync(join(root, file), 'utf8');
 const forms = ['sidecar', 'shared'] as const;
@@ -48,13 +24,6 @@ const users: Record<string, [dockerfile: string, uid: number]> = {
   gateway: ['docker/gateway/Dockerfile', 1000],
   proxy: ['docker/proxy/Dockerfile', 101],
 };
-
-// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what the spec of this kind is
-function ofKind<Spec>(manifests: readonly Manifest[], kind: string): { name: string; spec: Spec }[] {
-  return manifests
-    .filter((manifest) => manifest.kind === kind)
-    .map(({ metadata, spec }) => ({ name: metadata.name, spec: spec as Spec }));
-}
 
 for (const form of forms) {
   suite(`kubernetes/${form}`, () => {

@@ -1,3 +1,4 @@
+import type { X509Certificate } from 'node:crypto';
 import { connect as connectTcp } from 'node:net';
 import { Agent, request as httpsRequest } from 'node:https';
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
@@ -69,6 +70,19 @@ export class FrontDoor {
       );
       request.on('error', reject);
       request.end(json === undefined ? body : JSON.stringify(json));
+    });
+  }
+
+  /** The certificate that it presents. */
+  presented(): Promise<X509Certificate> {
+    return new Promise((resolve, reject) => {
+      const socket = connectTls({ host: '127.0.0.1', port: this.httpsPort, rejectUnauthorized: false }, () => {
+        const certificate = socket.getPeerX509Certificate();
+        socket.destroy();
+        if (certificate) resolve(certificate);
+        else reject(new Error('no certificate'));
+      });
+      socket.on('error', reject);
     });
   }
 

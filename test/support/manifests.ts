@@ -12,6 +12,69 @@ export interface Manifest {
   readonly [field: string]: unknown;
 }
 
+export interface Probe {
+  readonly httpGet?: { readonly path: string; readonly port: string | number; readonly scheme?: string };
+  readonly tcpSocket?: { readonly port: string | number };
+}
+
+export interface Container {
+  readonly name: string;
+  readonly image: string;
+  readonly env?: readonly { readonly name: string; readonly value?: string }[];
+  readonly envFrom?: readonly { readonly configMapRef: { readonly name: string } }[];
+  readonly ports?: readonly { readonly name: string; readonly containerPort: number }[];
+  readonly startupProbe?: Probe;
+  readonly readinessProbe: Probe;
+  readonly livenessProbe: Probe;
+  readonly lifecycle: { readonly preStop: { readonly exec: { readonly command: readonly string[] } } };
+  readonly resources: { readonly requests: Record<string, string>; readonly limits: Record<string, string> };
+  readonly securityContext: {
+    readonly runAsUser: number;
+    readonly runAsGroup: number;
+    readonly readOnlyRootFilesystem: boolean;
+    readonly allowPrivilegeEscalation: boolean;
+    readonly capabilities: { readonly drop: readonly string[] };
+  };
+  readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string; readonly readOnly?: boolean }[];
+}
+
+export interface Volume {
+  readonly name: string;
+  readonly emptyDir?: { readonly sizeLimit: string };
+  readonly configMap?: { readonly name: string; readonly optional?: boolean };
+  readonly secret?: {
+    readonly secretName: string;
+    readonly optional?: boolean;
+    readonly defaultMode: number;
+    readonly items?: readonly { readonly key: string; readonly path: string }[];
+  };
+}
+
+/** As much of a pod as our manifests have. */
+export interface PodSpec {
+  readonly containers: readonly Container[];
+  readonly volumes: readonly Volume[];
+  readonly securityContext: { readonly fsGroup: number };
+  readonly terminationGracePeriodSeconds: number;
+  readonly enableServiceLinks: boolean;
+  readonly automountServiceAccountToken: boolean;
+  readonly topologySpreadConstraints: readonly unknown[];
+}
+
+export interface Deployment {
+  readonly replicas: number;
+  readonly strategy: { readonly rollingUpdate: { readonly maxUnavailable: number } };
+  readonly template: { readonly metadata: { readonly labels: Record<string, string> }; readonly spec: PodSpec };
+}
+
+/** The names and specs of all of one kind. */
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what the spec of this kind is
+export function ofKind<Spec>(manifests: readonly Manifest[], kind: string): { name: string; spec: Spec }[] {
+  return manifests
+    .filter((manifest) => manifest.kind === kind)
+    .map(({ metadata, spec }) => ({ name: metadata.name, spec: spec as Spec }));
+}
+
 /** What `kubectl kustomize` makes of a folder whose kustomization has resources and nothing else. */
 export function buildKustomization(folder: string): Manifest[] {
   const { apiVersion, kind, resources, ...more } = parse(
