@@ -25,7 +25,9 @@ const unusedParts = {
     });
     // the media types of all the world
     compilation.onLoad({ filter: /\/mime-db\/db\.json$/ }, ({ path }) => {
-      const all = Object.entries(JSON.parse(readFileSync(path, 'utf8')));
+      /** @type {unknown} */
+      const parsed = JSON.parse(readFileSync(path, 'utf8'));
+      const all = Object.entries(/** @type {Record<string, object>} */ (parsed));
       const used = /^(?:application\/(?:json|octet-stream|yaml)|text\/(?:html|plain|yaml))$/;
       return { contents: JSON.stringify(Object.fromEntries(all.filter(([type]) => used.test(type)))), loader: 'json' };
     });
