@@ -12,7 +12,7 @@ umask 077
 prefix=${APIGW_PREFIX:?}
 operator=${APIGW_CONFIG_DIR:-}
 nginx=${APIGW_NGINX:-nginx}
-shipped=$(cd "$(dirname "$0")" && pwd)
+case $0 in */*) shipped=$(cd "${0%/*}" && pwd) ;; *) shipped=$(pwd) ;; esac
 next=$prefix/next
 temp=$prefix/temp
 
@@ -57,9 +57,11 @@ if ! dump >"$temp/configuration" 2>"$temp/messages"; then
 fi
 # in bytes: some awks are slow with characters
 LC_ALL=C awk -f "$shipped/conf-guard.awk" <"$temp/configuration" >"$temp/mistakes"
-# where it stands, not in what an operator has written
-if grep -Ev '^[^:]*:[0-9]+: WARNING: ' "$temp/mistakes" >"$temp/refused"; then refuse <"$temp/refused"; fi
-cat "$temp/messages" "$temp/mistakes" | own_names
+if [ -s "$temp/messages" ] || [ -s "$temp/mistakes" ]; then
+  # where it stands, not in what an operator has written
+  if grep -Ev '^[^:]*:[0-9]+: WARNING: ' "$temp/mistakes" >"$temp/refused"; then refuse <"$temp/refused"; fi
+  cat "$temp/messages" "$temp/mistakes" | own_names
+fi
 
 rm -rf "$prefix/before"
 if [ -e "$prefix/current" ]; then mv "$prefix/current" "$prefix/before"; fi

@@ -15,7 +15,9 @@ keep() {
 accepting() {
   read -r children <"/proc/$master/task/$master/children" || true
   for worker in $children; do
-    grep -qs 'shutting down' "/proc/$worker/cmdline" || echo "$worker"
+    title=
+    { read -r title <"/proc/$worker/cmdline"; } 2>/dev/null || true
+    case $title in *'shutting down'*) ;; *) echo "$worker" ;; esac
   done
 }
 
@@ -28,10 +30,11 @@ flock 9
 master=$(cat "$APIGW_PREFIX/nginx.pid")
 before=" $(accepting | tr '\n' ' ')"
 kill -HUP "$master"
-attempts=200
-while [ "$attempts" -gt 0 ]; do
-  sleep 0.05
-  attempts=$((attempts - 1))
+# for 2 s every 50 ms, then for 8 s at leisure
+attempt=0
+while [ "$attempt" -lt 72 ]; do
+  if [ "$attempt" -lt 40 ]; then sleep 0.05; else sleep 0.25; fi
+  attempt=$((attempt + 1))
   now=$(accepting)
   [ -n "$now" ] || continue
   for worker in $now; do

@@ -29,7 +29,7 @@ umask 022
 is_running=
 [ "${1:-}" != running ] || is_running=1
 
-shipped=$(cd "$(dirname "$0")" && pwd)
+case $0 in */*) shipped=$(cd "${0%/*}" && pwd) ;; *) shipped=$(pwd) ;; esac
 prefix=${APIGW_PREFIX:?}
 next=$prefix/next
 operator=${APIGW_CONFIG_DIR:-}
@@ -78,9 +78,11 @@ check_values() {
 
 # A variable that is misspelt is no variable of ours, and would have no effect.
 check_names() {
-  known=$(sed -n '/^set -eu/q; s/^#   \(APIGW.*\)/\1/p' "$0" | tr -cs 'A-Z_' ' ')
+  # shellcheck disable=SC2046 # words
+  set -- $(sed -n '/^set -eu/q; /^#   APIGW/s/[^A-Z_]\{1,\}/ /gp' "$0")
+  known=$*
   for name in $(env | sed -n 's/^\(APIGW_[A-Za-z0-9_]*\)=.*/\1/p'); do
-    case " $known " in *" $name "*) ;; *) die "$name is not a setting of the proxy; they are:$(printf '%s' " $known" | tr -s ' ')" ;; esac
+    case " $known " in *" $name "*) ;; *) die "$name is not a setting of the proxy; they are: $known" ;; esac
   done
 }
 
@@ -150,8 +152,7 @@ lay_out() {
   mkdir -p "$next/conf.d" "$next/runtime" "$prefix/temp" "$logs"
   (umask 077 && mkdir "$next/ssl")
   [ "$logs" = "$prefix/logs" ] || ln -sfn "$logs" "$prefix/logs"
-  cp "$shipped/nginx.conf" "$next/nginx.conf"
-  cp -R "$shipped/snippets" "$next/snippets"
+  cp -R "$shipped/nginx.conf" "$shipped/snippets" "$next"
   copy_files "$shipped/conf.d" "$next/conf.d" '*.conf'
   copy_files "$shipped/ssl" "$next/ssl" '*.conf'
   [ -z "$operator" ] || lay_out_operator
@@ -224,11 +225,13 @@ check_certificate() {
   command -v openssl >/dev/null || return 0
   crt_file=$source/nginx.crt
   key_file=$source/nginx.key
-  of_crt=$(openssl x509 -in "$crt" -noout -pubkey -startdate -enddate -fingerprint -sha256 2>/dev/null) ||
-    die "$crt_file is not a certificate in PEM form"
+  # exit status 1 for one that expires soon, too
+  of_crt=$(openssl x509 -in "$crt" -noout -pubkey -startdate -enddate -fingerprint -sha256 -checkend $((30 * 86400)) 2>/dev/null) && is_soon= || is_soon=1
+  case $of_crt in *notAfter=*) ;; *) die "$crt_file is not a certificate in PEM form" ;; esac
   validity="good until $(line_after notAfter= "$of_crt")"
   if [ "$is_made" ]; then
     say "made a self-signed certificate, $crt_file, SHA-256 fingerprint $(line_after ingerprint= "$of_crt"), $validity"
+    return
   fi
   if of_key=$(openssl pkey -in "$key" -passin pass: -pubout 2>/dev/null); then
     case $of_crt in *"$of_key"*) ;; *) die "$key_file is not the key of $crt_file (key values mismatch)" ;; esac
@@ -237,20 +240,13 @@ check_certificate() {
   elif ! grep -Eq '^[^#]*ssl_password_file' "$next/ssl/ssl.conf"; then
     die "$key_file has a password; name the file with the password by ssl_password_file in ssl.conf, or remove it"
   fi
-  is_soon=
-  is_good_for $((30 * 86400)) || is_soon=1
-  if [ "$is_soon" ] && ! is_good_for 0; then
+  if [ "$is_soon" ] && ! openssl x509 -in "$crt" -noout -checkend 0 >/dev/null; then
     say "WARNING: $crt_file has expired (it was $validity); clients will refuse it. Replace it and its key"
   elif [ "$(date -d "$(line_after notBefore= "$of_crt")" +%s)" -gt "$(date +%s)" ]; then
     say "WARNING: $crt_file is not valid yet; clients will refuse it"
   elif [ "$is_soon" ]; then
     say "WARNING: $crt_file expires soon ($validity). Replace it and its key"
   fi
-}
-
-# is_good_for SECONDS
-is_good_for() {
-  openssl x509 -in "$crt" -noout -checkend "$1" >/dev/null
 }
 
 # line_after WORD TEXT
@@ -288,7 +284,8 @@ prepare_cache() {
   if grep -Eqs '^([^#]*[;{[:space:]])?include[[:space:]]+["'\'']?snippets/decision-cache\.conf' "$next"/conf.d/*.conf; then is_cached=1; fi
   if [ -z "$cache" ]; then
     cache=$prefix/decisions
-    is_in_memory "$cache" || cache=/dev/shm/apigw-decisions-$uid-$(printf '%s' "$prefix" | cksum | cut -d ' ' -f 1)
+    sum=$(printf '%s' "$prefix" | cksum)
+    is_in_memory "$cache" || cache=/dev/shm/apigw-decisions-$uid-${sum%% *}
   fi
   if [ "$is_running" ] && grep -qs '^proxy_cache_path' "$prefix/current/runtime/http.conf"; then return; fi
   empty_cache

@@ -164,9 +164,12 @@ suite('files of API clients', () => {
       description,
       tags,
     }));
-    write(clients);
+    // alone it fills a part
+    const heavy = 'x'.repeat(15.5 * 1024 * 1024);
+    write([{ api_client_id: 'many-0' }, { api_client_id: 'many-heavy', description: heavy }]);
     const large = await apply('--prune');
     assert.deepEqual([large.exitCode, /one transaction takes/.test(large.stderr)], [2, true], large.stderr);
+    write(clients);
     const { stdout, stderr } = await done(apply());
     assert.match(stdout, /^plan: 1400 to create, 0 to update, 0 to delete, 0 as they are$/m);
     assert.match(stderr, /done: 1400 created/);
@@ -177,8 +180,7 @@ suite('files of API clients', () => {
     write([
       { api_client_id: 'many-new' },
       { ...clients[0], scopes: ['new'] },
-      ...clients.slice(1),
-      { api_client_id: ' ' },
+      { api_client_id: ' ', description: heavy },
     ]);
     const wrong = await apply();
     assert.match(wrong.stderr, /^apigw: In part 2 of 2, .*api_client_id/);

@@ -177,9 +177,11 @@ export async function freePorts(count: number): Promise<number[]> {
 
 /** Waits until the condition holds; fails with its name after the patience, in milliseconds. */
 export async function until(name: string, holds: () => boolean | Promise<boolean>, patience = 10_000): Promise<void> {
-  const deadline = Date.now() + patience;
+  const [startedAt, deadline] = [Date.now(), Date.now() + patience];
   while (!(await holds())) {
     assert.ok(Date.now() < deadline, `${name}: not within ${patience} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    // what comes late is looked for less often: a look may be a request, and takes the time of what is waited for
+    const waited = Date.now() - startedAt;
+    await new Promise((resolve) => setTimeout(resolve, Math.min(Math.max(10, waited / 20), 60)));
   }
 }

@@ -21,12 +21,10 @@ after(() => {
 export const typed = ['npm', 'run', 'up'] as const;
 /** The same without npm, for what is not about how it is started. */
 export const withoutNpm = [process.execPath, 'scripts/up.mjs'] as const;
+export type UpCommand = typeof typed | typeof withoutNpm;
 
 /** `npm run up`, as it is typed. */
-export async function spawnUp(
-  env: Record<string, string>,
-  [command, ...args]: typeof typed | typeof withoutNpm = typed,
-): Promise<Up> {
+export async function spawnUp(env: Record<string, string>, [command, ...args]: UpCommand = typed): Promise<Up> {
   const [httpPort, httpsPort] = await freePorts(2);
   const npm = spawn(command, args, {
     cwd: root,
@@ -44,7 +42,7 @@ export async function spawnUp(
   });
 }
 
-export async function startUp(env: Record<string, string>, command?: typeof typed | typeof withoutNpm): Promise<Up> {
+export async function startUp(env: Record<string, string>, command?: UpCommand): Promise<Up> {
   const up = await spawnUp(env, command);
   await until(
     'npm run up is up',

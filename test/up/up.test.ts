@@ -24,7 +24,7 @@ import { readLocalSettings } from '../../src/local/settings.ts';
 import { startStack } from '../../src/local/stack.ts';
 import { makeCertificate, makeExpiredCertificate } from '../support/certificate.ts';
 import { expectNoCredential, freePorts, makeTempDir, root, until } from '../support/stack.ts';
-import { processesOf, spawnUp, startUp, stopUp } from '../support/up.ts';
+import { processesOf, spawnUp, startUp, stopUp, typed, withoutNpm, type UpCommand } from '../support/up.ts';
 
 function writeCertificate(keyFile: string, certificateFile: string, name = 'x', protection?: string[]): void {
   const { key, certificate } = makeCertificate(name, protection);
@@ -87,8 +87,12 @@ const scriptEnv = (prefix: string) => ({
 // each case with a state directory of its own
 suite('npm run up', { concurrency: 2 }, () => {
   /** One clear message, exit code 1, and nothing left running. */
-  async function expectRefusal(env: Record<string, string>, said: RegExp, stateDir = makeTempDir()): Promise<void> {
-    const up = await spawnUp({ APIGW_STATE_DIR: stateDir, ...env });
+  async function expectRefusal(
+    env: Record<string, string>,
+    said: RegExp,
+    { stateDir = makeTempDir(), command = withoutNpm }: { stateDir?: string; command?: UpCommand } = {},
+  ): Promise<void> {
+    const up = await spawnUp({ APIGW_STATE_DIR: stateDir, ...env }, command);
     const [code] = await up.ended;
     assert.equal(code, 1, up.output());
     assert.match(up.output(), said);
@@ -102,12 +106,14 @@ suite('npm run up', { concurrency: 2 }, () => {
   test('reads its configuration again on npm run reload, and keeps the old one when the new one is broken or another start is refused', async () => {
     const [stateDir, configDir] = [makeTempDir(), makeTempDir()];
     const env = { APIGW_STATE_DIR: stateDir, APIGW_CONFIG_DIR: configDir };
-    const reload = async (more: Readonly<Record<string, string>> = {}) => {
-      const npm = spawn('npm', ['run', '--silent', 'reload'], { cwd: root, env: { ...process.env, ...env, ...more } });
-      const ended = once(npm, 'close') as Promise<[number | null]>;
-      const [stdout, stderr, [status]] = await Promise.all([text(npm.stdout), text(npm.stderr), ended]);
+    const run = async (command: string, args: readonly string[], more: Readonly<Record<string, string>> = {}) => {
+      const child = spawn(command, args, { cwd: root, env: { ...process.env, ...env, ...more } });
+      const ended = once(child, 'close') as Promise<[number | null]>;
+      const [stdout, stderr, [status]] = await Promise.all([text(child.stdout), text(child.stderr), ended]);
       return { stdout, stderr, status };
     };
+    const typedReload = () => run('npm', ['run', '--silent', 'reload']);
+    const reload = (more?: Readonly<Record<string, string>>) => run(process.execPath, ['scripts/reload.mjs'], more);
     assert.match((await reload()).stderr, /nothing runs with the state directory/);
 
     const up = await startUp(env);
@@ -125,7 +131,7 @@ suite('npm run up', { concurrency: 2 }, () => {
       writeFileSync(join(configDir, 'nginx/conf.d/default.conf'), shipped.replace('  # add_header Strict', `${line}#`));
     };
     edit('  add_header X-Mine yes always;\n');
-    assert.match((await reload()).stdout, /from .*nginx: conf\.d\/default\.conf\nThe configuration is in use/);
+    assert.match((await typedReload()).stdout, /from .*nginx: conf\.d\/default\.conf\nThe configuration is in use/);
     await until('it is in use', async () => (await up.ask('/livez')).headers['x-mine'] === 'yes');
     edit(
       '  add_header X-Mine strict always;\n  location /open/ { auth_request off; proxy_pass http://application; }\n',
@@ -153,7 +159,7 @@ suite('npm run up', { concurrency: 2 }, () => {
     });
 
     // nginx -t takes an address that somebody else has, nginx does not
-    const other = createTcpServer();
+    const other = createTcpServer().unref();
     await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
     const { port } = other.address() as { port: number };
     edit(`  add_header X-Mine no always;\n}\nserver {   # HTTPS\n  listen 127.0.0.1:${port};\n`);
@@ -289,7 +295,7 @@ suite('npm run up', { concurrency: 2 }, () => {
     await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
     const { port } = other.address() as { port: number };
     const said = (name: string) => new RegExp(`Port ${port} is in use\\. Set ${name} to another`);
-    await expectRefusal({ APIGW_HTTPS_PORT: String(port) }, said('APIGW_HTTPS_PORT'));
+    await expectRefusal({ APIGW_HTTPS_PORT: String(port) }, said('APIGW_HTTPS_PORT'), { command: typed });
     assert.match(await refusalOf({ APIGW_HTTP_PORT: String(port) }), said('APIGW_HTTP_PORT'));
     await new Promise((resolve) => other.close(resolve));
   });
@@ -441,6 +447,6 @@ suite('npm run up', { concurrency: 2 }, () => {
       join(stateDir, 'apigw.db'),
       'this is not a database, and long enough to be looked at as one'.repeat(20),
     );
-    await expectRefusal({}, /The database .*apigw\.db cannot be opened: .*not a database/, stateDir);
+    await expectRefusal({}, /The database .*apigw\.db cannot be opened: .*not a database/, { stateDir });
   });
 });
