@@ -1,36 +1,21 @@
 // `npm run build`: dist, with the gateway, the command line and `npm run up`. What they import is in them, packages too: a
 // start reads a few files in place of six hundred, and takes two thirds of the processor time (docs/adr/0014-bundled-packages.md).
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import process from 'node:process';
 import { build } from 'esbuild';
 
 const root = join(import.meta.dirname, '..');
 
-/** What packages have in them that is never used here, and that each start would read: half a megabyte. */
+/** What packages have in them that is never used here, and that each start would read. */
 const unusedParts = {
   name: 'unused parts of packages',
   /** @param {import('esbuild').PluginBuild} compilation */
   setup(compilation) {
     // zod's messages in fifty languages, and knex for other databases
     const others = 'better-sqlite3|cockroachdb|mssql|mysql2?|mariadb|oracle|oracledb|pgnative|redshift';
-    for (const [filter, contents] of [
-      [/\/zod\/v4\/locales\/index\.js$/, 'export {};'],
-      [new RegExp(`/knex/lib/dialects/(?:${others})/index\\.js$`), ''],
-    ])
-      compilation.onLoad({ filter }, () => ({ contents }));
-    // the first answer in JSON would load Node's fetch
-    compilation.onLoad({ filter: /\/koa\/lib\/response\.js$/ }, ({ path }) => {
-      return { contents: readFileSync(path, 'utf8').replace('val instanceof Response', 'false') };
-    });
-    // the media types of all the world
-    compilation.onLoad({ filter: /\/mime-db\/db\.json$/ }, ({ path }) => {
-      /** @type {unknown} */
-      const parsed = JSON.parse(readFileSync(path, 'utf8'));
-      const all = Object.entries(/** @type {Record<string, object>} */ (parsed));
-      const used = /^(?:application\/(?:json|octet-stream|yaml)|text\/(?:html|plain|yaml))$/;
-      return { contents: JSON.stringify(Object.fromEntries(all.filter(([type]) => used.test(type)))), loader: 'json' };
-    });
+    compilation.onLoad({ filter: /\/zod\/v4\/locales\/index\.js$/ }, () => ({ contents: 'export {};' }));
+    compilation.onLoad({ filter: new RegExp(`/knex/lib/dialects/(?:${others})/index\\.js$`) }, () => ({ contents: '' }));
   },
 };
 const outdir = join(root, 'dist');
