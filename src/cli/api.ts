@@ -134,7 +134,7 @@ function send(
     );
     request.on('timeout', () => request.destroy(new Error(`no answer within ${patience / 1_000} s`)));
     request.on('error', (error: NodeJS.ErrnoException) => {
-      reject(new CliError(`${target.name} does not answer: ${explain(error)}`, exitCodes.unavailable, error));
+      reject(new CliError(`${target.name} does not answer: ${explainFailure(error)}`, exitCodes.unavailable, error));
     });
     request.end(text);
   });
@@ -156,7 +156,8 @@ function parse(text: string): Partial<ProblemBody> | undefined {
   }
 }
 
-function explain({ code, message }: NodeJS.ErrnoException): string {
+/** Why nobody answers, in words. */
+export function explainFailure({ code, message }: NodeJS.ErrnoException): string {
   switch (code) {
     case 'DEPTH_ZERO_SELF_SIGNED_CERT':
     case 'SELF_SIGNED_CERT_IN_CHAIN':

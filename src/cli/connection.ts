@@ -1,11 +1,13 @@
 import { closeSync, existsSync, openSync, readSync } from 'node:fs';
 import { request } from 'node:http';
+import type { RequestOptions } from 'node:https';
 import type { Command } from 'commander';
 import type { Denial } from '../auth/denials.ts';
 import { ConfigError, readConfig, type Config, type ListenAddress } from '../config.ts';
 import { localSettings } from '../local/settings.ts';
 import { certificatesIn } from '../pem.ts';
 import { Problem } from '../problem.ts';
+import { redact } from '../redact.ts';
 import { createApi, type Api, type Target } from './api.ts';
 import { CliError, exitCodes } from './exit-codes.ts';
 import { operatorName } from './operator-name.ts';
@@ -91,6 +93,15 @@ export function expectLocal(command: Command): void {
   );
 }
 
+/** What a server must be to be sent a credential. @throws {CliError} */
+export function trustFor(url: URL, options: GlobalOptions): Pick<RequestOptions, 'ca' | 'rejectUnauthorized'> {
+  const isLoopback = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(url.hostname);
+  if (url.protocol === 'http:' && !isLoopback)
+    throw new CliError('A key is not sent over plain HTTP to another machine. Use https://.', exitCodes.usage);
+  const ca = readAuthorities(options);
+  return { ...(ca && { ca: [...ca] }), rejectUnauthorized: options.insecure !== true };
+}
+
 function toTarget(server: string, options: GlobalOptions): Target {
   const url = URL.canParse(server) ? new URL(server) : undefined;
   if (!url || !/^https?:$/.test(url.protocol) || url.pathname !== '/' || url.search !== '' || url.username !== '')
@@ -98,18 +109,13 @@ function toTarget(server: string, options: GlobalOptions): Target {
       `The server is ${JSON.stringify(server)}; allowed: https://host or https://host:port.`,
       exitCodes.usage,
     );
-  const isLoopback = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(url.hostname);
-  if (url.protocol === 'http:' && !isLoopback)
-    throw new CliError('A key is not sent over plain HTTP to another machine. Use https://.', exitCodes.usage);
-  const ca = readAuthorities(options);
   return {
     name: url.origin,
     isTls: url.protocol === 'https:',
     options: {
       host: url.hostname.replace(/^\[|\]$/g, ''),
       port: url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : url.port,
-      ...(ca && { ca: [...ca] }),
-      ...(options.insecure === true && { rejectUnauthorized: false }),
+      ...trustFor(url, options),
     },
     headers: { Authorization: toAuthorization(readKey(options)) },
   };
@@ -144,8 +150,9 @@ function readKey(options: GlobalOptions): string {
   );
 }
 
-/** Of an API key, an access token, or the whole value of the header. */
-export function toAuthorization(credential: string): string {
+/** Of an API key, an access token, the value of the header, or the whole line. */
+export function toAuthorization(text: string): string {
+  const credential = text.replace(/^authorization: */i, '');
   if (/^[A-Za-z]+ /.test(credential)) return credential;
   return /^\d+\.[A-Za-z0-9]+$/.test(credential) ? `apk ${credential}` : `Bearer ${credential}`;
 }
@@ -156,27 +163,28 @@ const maxBytes = 64 * 1024 * 1024;
 /** @throws {CliError} when it cannot be read, or is larger than anything that is read here */
 export function readText(file: string): string {
   try {
-    return readAtMost(file === '-' ? 0 : openSync(file, 'r'), maxBytes).toString();
+    if (file === '-') return readAtMost(0, maxBytes).toString();
+    const handle = openSync(file, 'r');
+    try {
+      return readAtMost(handle, maxBytes).toString();
+    } finally {
+      closeSync(handle);
+    }
   } catch (error) {
-    throw new CliError(`${file} cannot be read: ${(error as Error).message}`, exitCodes.usage, error);
+    throw new CliError(redact(`${file} cannot be read: ${(error as Error).message}`), exitCodes.usage, error);
   }
 }
 
 /** A file may be a pipe or a device, and so has no size that could be asked for. */
 function readAtMost(handle: number, most: number): Buffer {
   const chunks: Buffer[] = [];
-  let size = 0;
-  try {
-    for (;;) {
-      const chunk = Buffer.allocUnsafe(1024 * 1024);
-      const count = readSync(handle, chunk);
-      if (count === 0) return Buffer.concat(chunks);
-      size += count;
-      if (size > most) throw new Error(`it has more than ${most >> 20} MB`);
-      chunks.push(chunk.subarray(0, count));
-    }
-  } finally {
-    closeSync(handle);
+  for (let size = 0; ;) {
+    const chunk = Buffer.allocUnsafe(1024 * 1024);
+    const count = readSync(handle, chunk);
+    if (count === 0) return Buffer.concat(chunks);
+    size += count;
+    if (size > most) throw new Error(`it has more than ${most >> 20} MB`);
+    chunks.push(chunk.subarray(0, count));
   }
 }
 

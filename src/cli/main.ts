@@ -7,8 +7,11 @@ import { CliError, exitCodes, type ExitCode } from './exit-codes.ts';
 import { ImportError } from './import/import-error.ts';
 
 /** Of a command that is asked for every few seconds, and needs nothing of the others. Container engines know 0 and 1. */
-async function health(): Promise<void> {
+async function health(_: unknown, command: Command): Promise<void> {
   const { askListener, configure } = await import('./connection.ts');
+  // not by the environment, which may be that of a container whose health this is
+  if (command.optsWithGlobals<{ server?: string }>().server !== undefined)
+    throw new CliError('health works on this machine only. Elsewhere: curl https://host/readyz', exitCodes.usage);
   const { status, body } = await askListener(configure().managementListen, '/readyz').catch((error: unknown) => {
     throw new CliError((error as Error).message, exitCodes.failed, error);
   });
@@ -96,7 +99,8 @@ if (process.argv[2] !== 'demo-app') {
 // a reader that has seen enough, such as head
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(exitCodes.done);
-  throw error;
+  say(`apigw: Standard output cannot be written to: ${error.message}. What was done stays; a key that it had is lost.`);
+  process.exit(exitCodes.failed);
 });
 try {
   await (await createProgram()).parseAsync();

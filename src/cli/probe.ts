@@ -1,5 +1,6 @@
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
-import { request as httpsRequest } from 'node:https';
+import { request as httpsRequest, type RequestOptions } from 'node:https';
+import { explainFailure } from './api.ts';
 import { CliError, exitCodes } from './exit-codes.ts';
 
 export interface ProbeAnswer {
@@ -14,12 +15,17 @@ export interface ProbeOptions {
   readonly headers?: Readonly<Record<string, string | readonly string[]>>;
   /** As it stands in the request line; undefined for that of the URL. */
   readonly path?: string;
+  /** Of a request that has something to hide; undefined for any server. */
+  readonly trust?: Pick<RequestOptions, 'ca' | 'rejectUnauthorized'>;
 }
 
 const maxBody = 64 * 1024;
 
-/** One request from outside, whatever the certificate. @throws {CliError} when nobody answers */
-export function probe(url: string, { method = 'GET', headers = {}, path }: ProbeOptions = {}): Promise<ProbeAnswer> {
+/** One request from outside, whatever the certificate unless it must be trusted. @throws {CliError} when nobody answers */
+export function probe(
+  url: string,
+  { method = 'GET', headers = {}, path, trust }: ProbeOptions = {},
+): Promise<ProbeAnswer> {
   const { protocol, hostname, port, pathname, search } = new URL(url);
   return new Promise((resolve, reject) => {
     const options = {
@@ -29,7 +35,7 @@ export function probe(url: string, { method = 'GET', headers = {}, path }: Probe
       path: path ?? pathname + search,
       agent: false,
       timeout: 10_000,
-      rejectUnauthorized: false,
+      ...(trust ?? { rejectUnauthorized: false }),
       headers: headers as Record<string, string | string[]>,
     };
     const request = (protocol === 'https:' ? httpsRequest : httpRequest)(options, (response) => {
@@ -44,7 +50,7 @@ export function probe(url: string, { method = 'GET', headers = {}, path }: Probe
     });
     request.on('timeout', () => request.destroy(new Error('no answer within 10 s')));
     request.on('error', (error) => {
-      reject(new CliError(`${url} does not answer: ${error.message}`, exitCodes.unavailable, error));
+      reject(new CliError(`${url} does not answer: ${explainFailure(error)}`, exitCodes.unavailable, error));
     });
     request.end();
   });

@@ -15,7 +15,7 @@ export function presentClient(client: ClientWithKeys, at: number): ApiClientAnsw
     has_api_key: keys.some((key) => isAccepted(key, at)),
     api_key_expires_at: toTime(keys.at(-1)?.expiresAt ?? null),
     replaced_key_used_at: toTime(lastUseOfReplaced(keys, at)),
-    last_used_at: toTime(client.lastUsedAt),
+    last_used_at: toTime(lastUseOf(client)),
     created_at: toTime(client.createdAt),
     updated_at: toTime(client.updatedAt),
   };
@@ -28,11 +28,16 @@ export function presentKey(key: ApiKey, at: number): ApiKeyAnswer {
     hint: key.hint,
     state: stateOf(key, at),
     created_at: toTime(key.createdAt),
-    last_used_at: toTime(key.lastUsedAt),
+    last_used_at: toTime(lastUseOf(key)),
     expires_at: toTime(key.expiresAt),
     replaced_at: toTime(key.replacedAt),
     revoked_at: toTime(key.revokedAt),
   };
+}
+
+/** Stored is the begin of the ten minutes that the use was in, which may be before there was anything to be used. */
+function lastUseOf({ lastUsedAt, createdAt }: { readonly lastUsedAt: number | null; readonly createdAt: number }) {
+  return lastUsedAt === null ? null : Math.max(lastUsedAt, createdAt);
 }
 
 /** When somebody last used a key that has been replaced and is still accepted. */

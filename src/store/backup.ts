@@ -6,7 +6,7 @@ import type { DatabaseAddress } from '../database-address.ts';
 import { createClientStore, withoutStatement } from './client-store.ts';
 import { latestVersion, versionOf } from './migrations.ts';
 import { expectUndamaged, isOurs, openDatabase, openStore } from './open-store.ts';
-import { openSqlite } from './sqlite.ts';
+import { openSqlite, wayBack } from './sqlite.ts';
 
 /**
  * Writes a copy of the database as it is at this moment into a new file, while everything goes on.
@@ -91,6 +91,9 @@ export async function restore(copy: string, file: string, actor: Actor, now: Dat
     const kept = await setAside(file, now);
     await rename(incoming, file);
     return { clients, kept };
+  } catch (error) {
+    // it is the way back that has failed
+    throw new Error((error as Error).message.replace(` ${wayBack}`, ''), { cause: error });
   } finally {
     await leaveNothing();
   }

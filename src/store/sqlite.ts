@@ -150,8 +150,8 @@ function codeOf(error: unknown): string {
 
 /** What SQLite's own words do not say: what to do. */
 export function remedyOf(error: unknown): string {
-  if (isDamage(error)) return ` ${wayBack}`;
-  return codeOf(error) === 'SQLITE_BUSY' ? ' Another process has it locked.' : '';
+  if (isDamage(error)) return `. ${wayBack}`;
+  return codeOf(error) === 'SQLITE_BUSY' ? '. Another process has it locked.' : '';
 }
 
 export const wayBack = 'Put a backup in its place with: apigw restore < backup.db. The damaged file is kept beside it.';

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { commandLineOf, done, runCli } from '../support/cli.ts';
 import { madeUpKey } from '../support/keys.ts';
+import { setSettings } from '../support/settings.ts';
 import { makeTempDir, root, startTestStack, until, type TestStack } from '../support/stack.ts';
 
 type Json = Record<string, unknown>;
@@ -111,6 +112,9 @@ suite('the command line', () => {
 
   test('shows the audit trail, and exports it as JSON lines', async () => {
     await done(remote(['clients', 'create', '--api-client-id', 'remote-audited']));
+    await done(remote(['clients', 'disable', 'remote-audited']));
+    const disabled = await done(remote(['audit', '--client', 'remote-audited', '--limit', '1']));
+    assert.match(disabled.stdout, /^TIME .* WHAT\n.* enabled: true -> false\n$/);
     const { stdout } = await done(remote(['audit', '--action', 'api_client.create', '--limit', '1']));
     assert.match(stdout, /127\.0\.0\.1/);
     const lines = (await done(remote(['audit', '--export', '--action', 'api_client']))).stdout.trimEnd().split('\n');
@@ -139,6 +143,15 @@ suite('the command line', () => {
     for (const [args, exitCode, message] of [
       [['clients', 'lst'], 2, /Did you mean list\?/],
       [['clients', 'create', '--burst', 'x'], 2, /whole number/],
+      // seconds to a program, days to a person
+      [['clients', 'create', '--expires', '90'], 2, /a span such as 30d/],
+      [['clients', 'list', '--unused-since', '90'], 2, /a span such as 30d/],
+      [['clients', 'rotate', 'remote-twice', '--overlap', '24'], 2, /a span such as 24h/],
+      [['clients', 'update', 'remote-twice'], 2, /Nothing is to be changed/],
+      [['clients', 'update', 'remote-twice', '--enable', '--disable'], 2, /cannot be used with/],
+      [['explain', madeUpKey(1)], 2, /stays in the history of the shell/],
+      [['explain', `/nowhere/${madeUpKey(1)}`], 2, /stays in the history of the shell/],
+      [['health'], 2, /this machine only/],
       [['clients', 'create', '--rate-limit', '5'], 2, /\/rate_limit must be .*\(400 invalid_body, request /],
       [['clients', 'show', 'nobody-there'], 3, /There is no API client "nobody-there"/],
       [['clients', 'create', '--api-client-id', `remote-twice`], 0, /./],
@@ -147,12 +160,23 @@ suite('the command line', () => {
     ] as const) {
       const ran = await remote([...args]);
       assert.deepEqual([ran.exitCode, message.test(ran.stderr)], [exitCode, true], `${args.join(' ')}: ${ran.stderr}`);
+      assert.equal(ran.stderr.includes(madeUpKey(1)), false);
     }
+  });
+
+  test('says in one sentence that its result cannot be written', () => {
+    const program = join(root, 'dist/cli/main.js');
+    const { status, stderr } = spawnSync('sh', ['-c', `"${process.execPath}" "${program}" --help >/dev/full`]);
+    assert.match(String(stderr), /^apigw: Standard output cannot be written to: ENOSPC[^\n]*\n$/);
+    assert.equal(status, 1);
   });
 
   test(`explains a credential from standard input, and never repeats it`, async () => {
     const good = await done(remote(['explain', '-'], { input: stack.adminKey }));
     assert.match(good.stdout, /^active +yes$/m);
+    assert.match(good.stdout, /^client +\d+, .*"bootstrap"$/m);
+    const line = await done(remote(['explain', '-'], { input: `Authorization: apk ${stack.adminKey}\n` }));
+    assert.match(line.stdout, /^active +yes$/m);
     const wrong = madeUpKey(1);
     const bad = await remote(['explain', '-'], { input: `apk ${wrong}` });
     assert.equal(bad.exitCode, 1);
@@ -170,6 +194,13 @@ suite('the command line', () => {
     assert.match(fine.stdout, /from the application/);
     const unseen = await done(remote(['explain', `${stack.url}/x`, '--credential', '-'], { input: stack.adminKey }));
     assert.match(unseen.stdout, /from the application/, 'a credential that nobody on the machine can see');
+    for (const [url, exitCode, message] of [
+      [stack.url, 69, /--ca-file/],
+      ['http://gateway.example.com', 2, /not sent over plain HTTP/],
+    ] as const) {
+      const kept = await local(['explain', url, '--credential', '-'], { input: stack.adminKey });
+      assert.deepEqual([kept.exitCode, message.test(kept.stderr)], [exitCode, true], kept.stderr);
+    }
   });
 
   test('over the management API needs a key, a certificate that is trusted, and TLS', async () => {
@@ -281,6 +312,12 @@ suite('the command line', () => {
     writeFileSync(conf, shipped.replace('  proxy_pass', '  proxy_pas'));
     const broken = await local(['check-config'], { env: { APIGW_CONFIG_DIR: dir } });
     assert.match(broken.stdout, /nginx +wrong +.*unknown directive.*default\.conf:\d+/);
+    const plain = { open_id_connect_enabled: 'on', oidc_discovery: 'http://127.0.0.1:1', oidc_audience: 'api' };
+    writeFileSync(conf, setSettings(shipped, plain));
+    const refused = await local(['check-config'], { env: { APIGW_CONFIG_DIR: dir } });
+    assert.match(refused.stdout, /^default\.conf +wrong .*without TLS/m);
+    const allowed = { APIGW_CONFIG_DIR: dir, OIDC_ALLOW_INSECURE_HTTP: 'true' };
+    assert.match((await done(local(['check-config'], { env: allowed }))).stdout, /^default\.conf +ok /m);
   });
 
   test('doctor looks at what runs here', async () => {

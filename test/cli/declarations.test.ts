@@ -29,7 +29,8 @@ suite('files of API clients', () => {
     assert.match(plan.stdout, new RegExp(`^~ remote-declared \\(\\d+\\)\n +scopes: \\["old"\\] -> \\["new"\\]$`, 'm'));
     assert.match(plan.stdout, new RegExp(`^\\+ remote-added$`, 'm'));
     assert.match(plan.stdout, /^plan: 1 to create, 1 to update, 0 to delete, \d+ as they are$/m);
-    assert.equal((await remote(['apply', '-f', file])).exitCode, 2, 'nobody can be asked');
+    const unasked = await remote(['apply', '-f', '-'], { input: readFileSync(file) });
+    assert.deepEqual([unasked.exitCode, /say it with --yes/.test(unasked.stderr)], [2, true], unasked.stderr);
     assert.equal((await done(remote(['export']))).stdout, exported, 'nothing was done');
     const { stderr } = await done(remote(['apply', '-f', file, '--yes']));
     assert.match(stderr, /done: 1 created, 1 updated, 0 deleted/);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
+import { commandLineOf, done } from '../support/cli.ts';
 import { audienceOf, startProvider, type Algorithm, type RealProvider } from '../support/provider.ts';
 import { addLocations, example, setSettings } from '../support/settings.ts';
 import { form, freePorts, startTestStack, until, type TestStack } from '../support/stack.ts';
@@ -68,6 +69,7 @@ suite('access tokens of a real OpenID Provider', () => {
     await partner.stop();
   });
 
+  const { local } = commandLineOf(() => stack);
   const bearer = (token: string) => ({ headers: { Authorization: `Bearer ${token}` } });
 
   for (const algorithm of algorithms) {
@@ -248,6 +250,14 @@ suite('access tokens of a real OpenID Provider', () => {
       20_000,
     );
     assert.equal((await stack.ask('/', bearer(token))).status, 200);
+    if (form !== 'workers') {
+      const { stdout } = await done(local(['doctor']));
+      assert.match(
+        stdout,
+        new RegExp(`^issuer +warning +${provider.url}\\S* cannot be fetched: .* 3 keys, \\d+ s old`, 'm'),
+      );
+      assert.match(stdout, new RegExp(`^issuer +ok +${partner.url}\\S*: 3 keys`, 'm'));
+    }
     await provider.start();
     await until('a new key works', async () => (await stack.ask('/', bearer(fresh))).status === 200);
     // of several workers the others have not asked the issuer again

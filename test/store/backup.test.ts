@@ -91,7 +91,7 @@ suite('the command line', () => {
     const damaged = Buffer.from(copy);
     damaged.fill(0xff, 4096, damaged.length - 4096);
     for (const [input, said] of [
-      [Buffer.from('rubbish'.repeat(1000)), /not a database/],
+      [Buffer.from('rubbish'.repeat(1000)), /not a database\. Nothing/],
       [Buffer.alloc(0), /not a database of this program/],
       [await edit((database) => database.schema.dropTable('api_keys')), /no such table: api_keys/],
       [await edit((database) => database('schema_version').update({ version: 'abc' })), /no version that can be/],

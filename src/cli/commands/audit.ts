@@ -1,8 +1,11 @@
 import { pipeline } from 'node:stream/promises';
 import { Option, type Command } from 'commander';
+import { isId } from '../../auth/api-key.ts';
+import type { Api } from '../api.ts';
 import { withApi } from '../connection.ts';
 import type { Column } from '../output.ts';
 import { parseNumber } from './clients.ts';
+import { resolveClient } from './resolve-client.ts';
 import { parsePast } from './times.ts';
 
 interface ShownEvent {
@@ -14,11 +17,12 @@ interface ShownEvent {
   readonly address: string | null;
   readonly client_id: number | null;
   readonly request_id: string | null;
+  readonly details: Readonly<Record<string, unknown>> | null;
 }
 
 interface Options {
-  readonly client?: number;
-  readonly actor?: number;
+  readonly client?: string;
+  readonly actor?: string;
   readonly action?: string;
   readonly outcome?: string;
   readonly request?: string;
@@ -38,14 +42,39 @@ const columns: readonly Column<ShownEvent>[] = [
   { title: 'FROM', value: ({ address }) => address },
   { title: 'OUTCOME', value: ({ outcome }) => outcome },
   { title: 'REQUEST', value: (event) => event.request_id },
+  { title: 'WHAT', value: ({ details }) => (details ? whatOf(details) : null) },
 ];
+
+/** In a few words; `--output json` has all of it. */
+function whatOf({ before, after, method, path: called, key_id: key, name }: Record<string, unknown>): string | null {
+  if (before && after) return changesOf(before as Fields, after as Fields);
+  if (method) return `${String(method)} ${String(called)}`;
+  if (key) return `key ${String(key)}`;
+  return name === undefined ? null : JSON.stringify(name);
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+function changesOf(before: Fields, after: Fields): string | null {
+  const changes = Object.keys(after)
+    .map((name) => ({ name, from: JSON.stringify(before[name]), to: JSON.stringify(after[name]) }))
+    .filter(({ from, to }) => from !== to)
+    .map(({ name, from, to }) => `${name}: ${from} -> ${to}`);
+  return changes.length === 0 ? null : changes.join(', ');
+}
+
+/** An id may be of a client that is there no more. */
+async function idOf(api: Api, text: string | undefined): Promise<string | undefined> {
+  if (text === undefined || isId(text)) return text;
+  return String((await resolveClient(api, text)).id);
+}
 
 export function addAudit(program: Command): void {
   program
     .command('audit')
     .description('who has done what, the newest first')
-    .option('--client <id>', 'to this API client', parseNumber)
-    .option('--actor <id>', 'by this API client', parseNumber)
+    .option('--client <client>', 'to this API client: id, also of one that was deleted, api_client_id or name')
+    .option('--actor <client>', 'by this API client')
     .option('--action <action>', 'such as api_key.rotate, or api_key for all of them')
     .option('--outcome <reason>', 'done, or the reason of a refusal')
     .option('--request <id>', 'in the course of this request')
@@ -56,8 +85,8 @@ export function addAudit(program: Command): void {
     .action((options: Options, command: Command) =>
       withApi(command, async (api, output) => {
         const query = {
-          client_id: options.client,
-          actor_id: options.actor,
+          client_id: await idOf(api, options.client),
+          actor_id: await idOf(api, options.actor),
           action: options.action,
           outcome: options.outcome,
           request_id: options.request,

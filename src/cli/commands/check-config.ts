@@ -2,6 +2,7 @@ import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { createPolicyCompiler } from '../../auth/policy.ts';
+import type { Config } from '../../config.ts';
 import { nameOfDatabase, type DatabaseAddress } from '../../database-address.ts';
 import { readPolicy } from '../../http/request-headers.ts';
 import { configure, expectLocal, outputOf, problemsOf } from '../connection.ts';
@@ -77,10 +78,14 @@ async function checkDatabase(): Promise<Check[]> {
 }
 
 function databaseAddress(): DatabaseAddress | undefined {
+  return configureIfValid()?.database;
+}
+
+/** Undefined when the environment is wrong, which is said already. */
+function configureIfValid(): Config | undefined {
   try {
-    return configure().database;
+    return configure();
   } catch {
-    // said already
     return undefined;
   }
 }
@@ -94,7 +99,7 @@ function checkPolicy({ conf }: Options): Check[] {
   }
   try {
     const lines = Object.entries(policyHeadersOf(readFileSync(file, 'utf8'), undefined));
-    const policy = createPolicyCompiler({ allowInsecureHttp: true })(
+    const policy = createPolicyCompiler({ allowInsecureHttp: configureIfValid()?.allowInsecureHttp ?? true })(
       readPolicy(lines.map(([name, value]) => `${name}:${value}`).join('\n')),
     );
     const methods = [...(policy.apiKeysEnabled ? ['API keys'] : []), ...(policy.tokens ? ['access tokens'] : [])];

@@ -1,5 +1,6 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { withApi } from '../connection.ts';
+import { CliError, exitCodes } from '../exit-codes.ts';
 import type { Column, Output } from '../output.ts';
 import { confirm } from './confirm.ts';
 import { addRotate, keyColumns, showToken, type ShownKey } from './keys.ts';
@@ -127,13 +128,16 @@ export function addClients(program: Command): void {
   addWait(addSettable(update))
     .option('--no-admin', 'no administrator any more')
     .option('--enable', 'accept its credentials again')
-    .option('--disable', 'refuse its credentials, and keep them')
+    .addOption(new Option('--disable', 'refuse its credentials, and keep them').conflicts('enable'))
     .option('--force', 'even if no administrator is left')
     .action((text: string, options: ChangeOptions, command: Command) =>
       withApi(command, async (api, output) => {
+        const body = toBody(options);
+        if (Object.values(body).every((value) => value === undefined))
+          throw new CliError('Nothing is to be changed: apigw clients update --help', exitCodes.usage);
         const { id } = await resolveClient(api, text);
         const query = { force: options.force, wait: options.wait };
-        const client = await api.call<ShownClient>('PUT', `${clientsPath}/${id}`, { body: toBody(options), query });
+        const client = await api.call<ShownClient>('PUT', `${clientsPath}/${id}`, { body, query });
         await showClient(client, output);
         notePending(client, output);
       }),

@@ -29,6 +29,21 @@ interface Options {
   readonly all?: boolean;
 }
 
+/** Of /readyz, as far as it is read here. */
+interface Readiness {
+  readonly status: string;
+  readonly open_id_connect?: { readonly issuers?: readonly IssuerStatus[] };
+}
+
+interface IssuerStatus {
+  readonly discovery: string;
+  readonly reachable: boolean;
+  readonly keys: number;
+  /** Seconds; null while there are no keys. */
+  readonly age: number | null;
+  readonly last_error: string | null;
+}
+
 /** Bytes that the database's disk should have left. */
 const leastSpace = 256 * 1024 * 1024;
 export function addDoctor(program: Command): void {
@@ -119,21 +134,33 @@ async function examineGateway(): Promise<Check[]> {
   }
   const { database } = config;
   return [
-    await checkReadiness(config),
+    ...(await checkReadiness(config)),
     ...(await checkStore(database)),
     ...(typeof database === 'string' ? [checkSpace(database)] : []),
   ];
 }
 
-async function checkReadiness({ managementListen }: Config): Promise<Check> {
+async function checkReadiness({ managementListen }: Config): Promise<Check[]> {
   const what = 'gateway';
   try {
     const { status, body } = await askListener(managementListen, '/readyz');
-    return { what, result: status === 200 ? 'ok' : 'wrong', seen: body.trim() };
+    const { open_id_connect: openIdConnect, ...readiness } = JSON.parse(body) as Readiness;
+    return [
+      { what, result: status === 200 ? 'ok' : 'wrong', seen: JSON.stringify(readiness) },
+      ...(openIdConnect?.issuers ?? []).map(checkIssuer),
+    ];
   } catch (error) {
     const remedy = 'Is it running? docker compose ps, systemctl status apigw-gateway, or npm run up';
-    return { what, result: 'wrong', seen: (error as Error).message, remedy };
+    return [{ what, result: 'wrong', seen: (error as Error).message, remedy }];
   }
+}
+
+/** One that cannot be asked is a warning while its keys are there: tokens that are signed with them are accepted. */
+function checkIssuer({ discovery, reachable, keys, age, last_error: fault }: IssuerStatus): Check {
+  const known = age === null ? 'there are no keys' : `${keys} keys, ${age} s old`;
+  if (reachable) return { what: 'issuer', result: 'ok', seen: `${discovery}: ${known}` };
+  const seen = `${fault ?? `${discovery} has not been asked yet`} ${known}`;
+  return { what: 'issuer', result: keys > 0 ? 'warning' : 'wrong', seen, remedy: 'docs/operations.md#issuer-down' };
 }
 
 async function checkStore(address: DatabaseAddress): Promise<Check[]> {

@@ -1,10 +1,13 @@
 import type { Command } from 'commander';
-import { withApi, readText, toAuthorization } from '../connection.ts';
+import { withApi, readText, toAuthorization, trustFor, type GlobalOptions } from '../connection.ts';
 import { CliError, exitCodes } from '../exit-codes.ts';
 import type { Api } from '../api.ts';
 import type { Output } from '../output.ts';
 import { policyHeadersOf } from '../server-settings.ts';
+import type { ShownKey } from './keys.ts';
+import type { ShownClient } from './resolve-client.ts';
 import { probe } from '../probe.ts';
+import { redact } from '../../redact.ts';
 
 interface Explained {
   readonly reason: string | null;
@@ -13,6 +16,9 @@ interface Explained {
   readonly expected: string | null;
   readonly seen: string | null;
   readonly remedy: string | null;
+  readonly client?: ShownClient | null;
+  readonly key?: ShownKey | null;
+  readonly token?: Readonly<Record<string, string>> | null;
 }
 
 interface Options {
@@ -42,6 +48,11 @@ export function addExplain(program: Command): void {
         await explainRequest(subject, options, command);
         return;
       }
+      if (redact(subject) !== subject)
+        throw new CliError(
+          'A credential on the command line can be read by every user of this machine, and stays in the history of the shell. Put it into a file: apigw explain <file>, or apigw explain - < file',
+          exitCodes.usage,
+        );
       await withApi(command, async (api, output) => {
         if (requestId.test(subject)) await explainDecision(api, subject, output);
         else await explainCredential(api, readAuthorization(subject), options, output);
@@ -70,7 +81,10 @@ async function explainCredential(api: Api, token: string, options: Options, outp
 /** Sends the request, and looks up what the gateway remembers of it. */
 async function explainRequest(url: string, { header = [], credential }: Options, command: Command): Promise<void> {
   const authorization = credential === undefined ? {} : { Authorization: readAuthorization(credential) };
-  const { status, headers, body } = await probe(url, { headers: { ...toHeaders(header), ...authorization } });
+  const sent = { ...toHeaders(header), ...authorization };
+  const isSecret = Object.keys(sent).some((name) => /^(?:authorization|proxy-authorization|cookie)$/i.test(name));
+  const trust = isSecret ? { trust: trustFor(new URL(url), command.optsWithGlobals<GlobalOptions>()) } : {};
+  const { status, headers, body } = await probe(url, { headers: sent, ...trust });
   const [id] = [headers['x-request-id']].flat();
   const problem = /^application\/problem\+json/.test(headers['content-type'] ?? '') ? body : '';
   await withApi(command, async (api, output) => {
@@ -99,5 +113,15 @@ function toHeaders(lines: readonly string[]): Record<string, string> {
 }
 
 async function show(explained: Explained, output: Output): Promise<void> {
-  await output.fields(explained);
+  await output.fields(output.format === 'json' ? explained : inWords(explained));
+}
+
+/** Of the client and the key what tells which they are; the rest: clients show. */
+function inWords({ client, key, token, ...explained }: Explained): object {
+  return {
+    ...explained,
+    client: client && `${client.id}, ${client.api_client_id}, ${JSON.stringify(client.name)}`,
+    key: key && `${key.id}, ...${key.hint}, ${key.state}`,
+    token: token && Object.entries(token).map(([name, value]) => `${name}=${value}`),
+  };
 }

@@ -3,7 +3,7 @@ import { withApi } from '../connection.ts';
 import { toText, type Column, type Output } from '../output.ts';
 import { confirm } from './confirm.ts';
 import { clientsPath, resolveClient } from './resolve-client.ts';
-import { parseExpiry } from './times.ts';
+import { parseExpiry, parseOverlap } from './times.ts';
 import { addWait, notePending } from './wait.ts';
 
 export interface ShownKey {
@@ -86,7 +86,7 @@ export function addRotate(parent: Command): void {
   addWait(parent.command('rotate'))
     .description('a key in place of all others, which go on working for a while')
     .argument('<client>', 'id, api_client_id or name')
-    .option('--overlap <span>', 'how long the others work: 24h, 90m, 0 (default: 24h)')
+    .option('--overlap <span>', 'how long the others work: 24h, 90m, 0 (default: 24h)', parseOverlap)
     .option('--expires <time>', 'of the new key: never, a span from now on such as 90d, or a time', parseExpiry)
     .option('--force', 'even if no administrator is left')
     .action((text: string, { overlap, expires, force, wait }: Options, command: Command) =>
