@@ -15,7 +15,9 @@ const unusedParts = {
     // zod's messages in fifty languages, and knex for other databases
     const others = 'better-sqlite3|cockroachdb|mssql|mysql2?|mariadb|oracle|oracledb|pgnative|redshift';
     compilation.onLoad({ filter: /\/zod\/v4\/locales\/index\.js$/ }, () => ({ contents: 'export {};' }));
-    compilation.onLoad({ filter: new RegExp(`/knex/lib/dialects/(?:${others})/index\\.js$`) }, () => ({ contents: '' }));
+    compilation.onLoad({ filter: new RegExp(`/knex/lib/dialects/(?:${others})/index\\.js$`) }, () => ({
+      contents: '',
+    }));
   },
 };
 const outdir = join(root, 'dist');

@@ -37,6 +37,16 @@ const keptUntilPruned: typeof appendOnly = {
   ],
 };
 
+/** And never replaced: SQLite's `insert or replace` is neither a change nor a removal to a trigger. */
+const neverReplaced: typeof appendOnly = {
+  sqlite: [
+    `create trigger audit_events_never_replaced before insert on audit_events
+      when exists (select 1 from audit_events where id = new.id)
+      begin select raise(abort, 'audit_events is append-only'); end`,
+  ],
+  postgresql: [],
+};
+
 /** In order; one that has been released is never changed. Times are milliseconds since the epoch. */
 const migrations: readonly Migration[] = [
   async (schema, transaction) => {
@@ -149,6 +159,9 @@ const migrations: readonly Migration[] = [
       table.bigInteger('applied_revision').notNullable();
       table.bigInteger('seen_at').notNullable();
     });
+  },
+  async (_, transaction, dialect) => {
+    for (const statement of neverReplaced[dialect]) await transaction.raw(statement);
   },
 ];
 

@@ -19,8 +19,12 @@ suite('the audit trail', () => {
   });
   after(() => stopGateway(gateway));
 
-  test('is kept: nobody removes an event by hand', async () => {
+  test('is kept: nobody removes or replaces an event by hand', async () => {
     const database = openTestDatabase(dir);
+    const replacing = database.raw(
+      "insert or replace into audit_events (id, at, action, outcome) values (1, 0, 'x', 'x')",
+    );
+    await assert.rejects(replacing, /audit_events is append-only/);
     await assert.rejects(database('audit_events').delete(), /audit_events is append-only/);
     assert.notEqual((await database('audit_events')).length, 0);
     await database.destroy();

@@ -48,8 +48,8 @@ const columns: readonly Column<ShownEvent>[] = [
 /** In a few words; `--output json` has all of it. */
 function whatOf({ before, after, method, path: called, key_id: key, name }: Record<string, unknown>): string | null {
   if (before && after) return changesOf(before as Fields, after as Fields);
-  if (method) return `${String(method)} ${String(called)}`;
-  if (key) return `key ${String(key)}`;
+  if (typeof method === 'string') return `${method} ${String(called)}`;
+  if (typeof key === 'number') return `key ${key}`;
   return name === undefined ? null : JSON.stringify(name);
 }
 
