@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { performance } from 'node:perf_hooks';
 import { after, before, suite, test } from 'node:test';
 import { spawnGateway, stopGateway, type GatewayProcess } from '../support/gateway.ts';
+import { startPooler } from '../support/pooler.ts';
 import { startPostgres, type Postgres } from '../support/postgres.ts';
 import { until } from '../support/stack.ts';
 
@@ -99,6 +100,29 @@ suite('gateways on one PostgreSQL', () => {
     );
     assert.ok((await timeUntil(() => everybodySays(token, 401))) < 2_000);
     assert.equal((await first.ask('/readyz')).status, 200);
+  });
+
+  test('may be behind a pooler in transaction mode, and then follow changes without notices', async (t) => {
+    const pooler = await startPooler(server);
+    const [first] = gateways as [GatewayProcess];
+    const pooled = await startAtLeisure(undefined, { DATABASE_URL: pooler.url(database) }, 'pooled');
+    try {
+      const latencies: number[] = [];
+      for (let time = 0; time < 4; time++) {
+        const { id, token } = await newClient();
+        await until('it is remembered', async () => (await pooled.decide(token)) === 204);
+        const { status, json } = await pooled.manage('PUT', `/${id}`, key, { name: `n${time}` });
+        assert.equal(status, 200, JSON.stringify(json));
+        assert.equal((await first.manage('DELETE', `/${id}`, key)).status, 204);
+        latencies.push(await timeUntil(async () => (await pooled.decide(token)) === 401));
+      }
+      t.diagnostic(`from the answer until it refuses: ${latencies.map((one) => one.toFixed(0)).join(', ')} ms`);
+      assert.ok(Math.max(...latencies) < 2_000);
+      assert.match(await pooled.metrics(), /^apigw_feed_notified 0$/m);
+      assert.doesNotMatch(pooled.output(), /"level":"error"/);
+    } finally {
+      await stopGateway(pooled);
+    }
   });
 
   test('lose no last administrator between them, and no revision', async () => {

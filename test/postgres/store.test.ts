@@ -9,7 +9,9 @@ import { StoreUnavailable, type ClientWithKeys, type Use } from '../../src/clien
 import { createUsage } from '../../src/clients/usage.ts';
 import { parsePostgresUrl } from '../../src/database-address.ts';
 import { followChanges } from '../../src/store/change-feed.ts';
+import { migrationLock } from '../../src/store/migrations.ts';
 import { openStore } from '../../src/store/open-store.ts';
+import { forgetful, startPooler } from '../support/pooler.ts';
 import { startPostgres, type Postgres } from '../support/postgres.ts';
 import { makeTempDir, until } from '../support/stack.ts';
 import { addressOf } from '../support/stores.ts';
@@ -184,6 +186,51 @@ suite('a store on PostgreSQL', () => {
       assert.deepEqual(await database.read('seen').pluck('setting'), ['on', 'on', 'on']);
     } finally {
       await database.close();
+    }
+  });
+
+  test('is made with patience behind a pooler in transaction mode, which forgets what a session is set to', async () => {
+    const pooler = await startPooler(server, forgetful);
+    const name = await server.createDatabase();
+    await server.sql('postgres', `alter database ${name} set lock_timeout = '50ms'`);
+    // as another start that makes the tables, and for longer than that
+    const locked = server.sql(
+      name,
+      `do $$ begin
+        perform pg_advisory_lock(${migrationLock});
+        while not exists (select from pg_locks where locktype = 'advisory' and not granted) loop
+          perform pg_sleep(0.02);
+        end loop;
+        perform pg_sleep(0.2);
+      end $$`,
+    );
+    const { database } = await openStore(addressOf(pooler.url(name)));
+    await database.close();
+    await locked;
+  });
+
+  test('is asked for the right client behind a pooler, whatever others have prepared', async () => {
+    const pooler = await startPooler(server);
+    const name = await server.createDatabase();
+    await pooler.open(name, 5);
+    const address = addressOf(pooler.url(name));
+    const stores = await Promise.all([openStore(address), openStore(address)]);
+    const [one, other] = [stores[0].store, stores[1].store];
+    try {
+      const clients: { id: number; apiClientId: string }[] = [];
+      for (let count = 0; count < 10; count++)
+        clients.push((await rulesOf(one).create(nothingParticular, actor)).client);
+      // both ask first for what the other asks for last
+      for (const { id, apiClientId } of clients) {
+        assert.equal((await one.find(id))?.apiClientId, apiClientId);
+        assert.equal((await other.findByApiClientId(apiClientId))?.id, id);
+      }
+      for (const { id, apiClientId } of clients) {
+        assert.equal((await other.find(id))?.apiClientId, apiClientId);
+        assert.equal((await one.findByApiClientId(apiClientId))?.id, id);
+      }
+    } finally {
+      await Promise.all(stores.map(({ database }) => database.close()));
     }
   });
 
