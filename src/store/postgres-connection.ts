@@ -83,12 +83,25 @@ export async function connect(address: PostgresAddress, options: ConnectOptions 
         try {
           return await connectTo(candidate, address, options);
         } catch (error) {
-          faults.push(`${candidate.name}: ${(error as Error).message || (error as NodeJS.ErrnoException).code}`);
+          faults.push(`${candidate.name}: ${inWords(error as NodeJS.ErrnoException, address)}`);
         }
       }
     }
   }
   throw new ConnectionBroken([...new Set(faults)].join('; '));
+}
+
+/** What OpenSSL says of a certificate that no authority it knows has signed. */
+const isOfNoAuthority = /SELF_SIGNED|UNABLE_TO_(?:GET_ISSUER|VERIFY)|CERT_SIGNATURE_FAILURE/;
+
+function inWords({ code = '', message }: NodeJS.ErrnoException, { caFile, password }: PostgresAddress): string {
+  if (isOfNoAuthority.test(code))
+    return caFile === undefined
+      ? `no authority that Node trusts has signed its certificate, and sslrootcert names no other (${message})`
+      : `its certificate is not signed by an authority in ${caFile}, which sslrootcert names (${message})`;
+  if (password === undefined && message.includes('password must be a'))
+    return 'it asks for a password, and there is none: set DATABASE_PASSWORD_FILE or DATABASE_PASSWORD';
+  return message || code;
 }
 
 async function addressesOf(host: string, port: number): Promise<Candidate[]> {
