@@ -80,7 +80,7 @@ const several = (count: number): SetUp => ({
   isQuick: false,
   prepare: async (bench) => ({
     ...(await severalGateways(bench, count)),
-    credentials: await keys('uniform-10', () => createUniform(few.clients))(bench),
+    credentials: keys('uniform-10', () => createUniform(few.clients))(bench),
   }),
 });
 

@@ -70,6 +70,29 @@ suite('gateways on one PostgreSQL', () => {
     );
   });
 
+  test('of which one is killed (SIGKILL) while it makes the tables, leave that to the other', async () => {
+    const slow = await server.createDatabase();
+    await server.sql(
+      slow,
+      `create function slow() returns event_trigger language plpgsql as $$ begin perform pg_sleep(0.01); end $$`,
+    );
+    await server.sql(slow, 'create event trigger slow on ddl_command_end execute function slow()');
+    const env = { DATABASE_URL: server.url(slow), ...create };
+    const isMaking = async () =>
+      (await server.sql(slow, "select from pg_locks where locktype = 'advisory' and granted")).length > 0;
+    const killed = spawnGateway(undefined, env, 'killed');
+    await until('it makes the tables', isMaking, 30_000);
+    await stopGateway(killed, 'SIGKILL');
+    const other = await startAtLeisure(undefined, env, 'other');
+    try {
+      assert.equal(killed.firstKey(), '');
+      assert.deepEqual(await server.sql(slow, 'select count(*)::int as count from schema_version'), [{ count: 1 }]);
+      assert.equal(await other.decide(other.firstKey()), 204);
+    } finally {
+      await stopGateway(other);
+    }
+  });
+
   test('know of a change by another, for they are told', async (t) => {
     const latencies: number[] = [];
     const [first, second] = gateways as [GatewayProcess, GatewayProcess];
