@@ -74,7 +74,7 @@ suite('gateways on one PostgreSQL', () => {
     const slow = await server.createDatabase();
     await server.sql(
       slow,
-      `create function slow() returns event_trigger language plpgsql as $$ begin perform pg_sleep(0.01); end $$`,
+      `create function slow() returns event_trigger language plpgsql as $$ begin perform pg_sleep(0.02); end $$`,
     );
     await server.sql(slow, 'create event trigger slow on ddl_command_end execute function slow()');
     const env = { DATABASE_URL: server.url(slow), ...create };
