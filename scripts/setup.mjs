@@ -93,7 +93,18 @@ function installPackages() {
   writeFileSync(stamp, wanted);
 }
 
-const testPrograms = ['curl', 'shellcheck', 'wrk', 'h2load', 'chromium', 'promtool', 'faketime', 'gawk', 'busybox'];
+const testPrograms = [
+  'curl',
+  'shellcheck',
+  'wrk',
+  'h2load',
+  'chromium',
+  'promtool',
+  'faketime',
+  'gawk',
+  'busybox',
+  'pgbouncer',
+];
 /** PostgreSQL's programs alone: the package would make a database server of its own. */
 function installPostgres() {
   if (has('postgres')) return;

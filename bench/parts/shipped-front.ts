@@ -58,30 +58,45 @@ function set(conf: string, setting: string, value: string): string {
 /** Our configuration of nginx, with somebody in the gateway's place who always says yes. */
 export function shippedFront(bench: Bench): Promise<Omit<Target, 'credentials'>> {
   return bench.shared('front shipped', async () => {
-    const name = 'L1-shipped';
-    const [app, granted] = [await application(bench), await alwaysGranted(bench)];
-    const [port, httpPort, httpsPort] = [await freePort(), await freePort(), await freePort()];
-    const prefix = bench.folder(name);
-    const env = {
-      APIGW_PREFIX: prefix,
-      APIGW_CONFIG_DIR: layOutOperator(bench, name, { port }),
-      APIGW_SOCKET_DIR: bench.folder('granted'),
-      APIGW_APP_UPSTREAM: `unix:${app.socket}`,
-      APIGW_HTTP_PORT: String(httpPort),
-      APIGW_HTTPS_PORT: String(httpsPort),
-    };
-    for (const script of ['stage.sh', 'check.sh']) {
-      const assignments = Object.entries<string | undefined>({ ...pathOnly(bench), ...env }).map(
-        ([key, value]) => `${key}=${value ?? ''}`,
-      );
-      await runProgram(bench, 'env', [...assignments, 'sh', join(bench.root, 'nginx', script)]);
-    }
-    const { pid } = await runNginx(bench, name, prefix, 'current/nginx.conf', port);
-    return {
-      url: `http://127.0.0.1:${port}/`,
-      processes: { front: [pid], gateway: [granted.pid], application: [app.pid] },
-      logs: [join(prefix, 'logs/access.log')],
-      refusesStrangers: false,
-    };
+    const { pid } = await alwaysGranted(bench);
+    const front = await startFront(bench, 'L1-shipped', bench.folder('granted'));
+    return { ...front, processes: { ...front.processes, gateway: [pid] }, refusesStrangers: false };
   });
+}
+
+/**
+ * Our nginx by itself, in front of whoever listens in these folders.
+ *
+ * @param socketDirs as APIGW_SOCKET_DIR has them
+ */
+export async function startFront(
+  bench: Bench,
+  name: string,
+  socketDirs: string,
+): Promise<Omit<Target, 'credentials' | 'refusesStrangers'>> {
+  const app = await application(bench);
+  const [port, httpPort, httpsPort] = [await freePort(), await freePort(), await freePort()];
+  const prefix = bench.folder(name);
+  const env = {
+    APIGW_PREFIX: prefix,
+    APIGW_CONFIG_DIR: layOutOperator(bench, name, { port }),
+    APIGW_SOCKET_DIR: socketDirs,
+    APIGW_APP_UPSTREAM: `unix:${app.socket}`,
+    APIGW_HTTP_PORT: String(httpPort),
+    APIGW_HTTPS_PORT: String(httpsPort),
+    // the gateways are of our own user
+    ...(process.getuid?.() === 0 && { APIGW_WORKER_USER: 'root' }),
+  };
+  for (const script of ['stage.sh', 'check.sh']) {
+    const assignments = Object.entries<string | undefined>({ ...pathOnly(bench), ...env }).map(
+      ([key, value]) => `${key}=${value ?? ''}`,
+    );
+    await runProgram(bench, 'env', [...assignments, 'sh', join(bench.root, 'nginx', script)]);
+  }
+  const { pid } = await runNginx(bench, name, prefix, 'current/nginx.conf', port);
+  return {
+    url: `http://127.0.0.1:${port}/`,
+    processes: { front: [pid], gateway: [], application: [app.pid] },
+    logs: [join(prefix, 'logs/access.log')],
+  };
 }

@@ -5,6 +5,7 @@ import { createUniform, createZipf, type Draw } from '../load/draw.ts';
 import { limitedClient } from '../parts/database.ts';
 import { gatewayStack, type GatewayStack, type StackOptions } from '../parts/gateway-stack.ts';
 import { issuer, type Algorithm } from '../parts/issuer.ts';
+import { severalGateways } from '../parts/several-gateways.ts';
 import { closed, crowded, paced, type CredentialSource, type SetUp, type Target } from './set-up.ts';
 
 const few: StackOptions = { name: 'few', clients: 10 };
@@ -71,6 +72,18 @@ const on =
 
 const base = { kind: 'ours', comparedWith: ['L1'], load: closed, isQuick: true } as const;
 
+const several = (count: number): SetUp => ({
+  ...base,
+  name: `gateways-${count}`,
+  about: `10 API keys, uniformly, with ${count} gateway${count === 1 ? '' : 's'} on one PostgreSQL`,
+  comparedWith: count === 1 ? [] : ['gateways-1'],
+  isQuick: false,
+  prepare: async (bench) => ({
+    ...(await severalGateways(bench, count)),
+    credentials: keys('uniform-10', () => createUniform(few.clients))(bench),
+  }),
+});
+
 export const ours: readonly SetUp[] = [
   { ...base, name: 'key', about: 'an API key, always the same', prepare: on(few, key) },
   {
@@ -123,6 +136,9 @@ export const ours: readonly SetUp[] = [
     comparedWith: ['L1', 'key'],
     prepare: on(twoWorkers, key),
   },
+  several(1),
+  several(2),
+  several(3),
   { ...base, name: 'key-cache', about: 'key, with the decision cache of nginx', prepare: on(cached, key) },
   {
     ...base,

@@ -34,7 +34,7 @@ export interface ClientDirectory {
   /** By the id in decimal. */
   readonly find: FindClient;
   readonly findByApiClientId: FindClient;
-  /** Forgets what was known of a client. A lookup that is under way is repeated before it is answered. */
+  /** Forgets what was known of a client. A lookup that is under way is repeated before it is answered, or not remembered. */
   readonly forget: (id: number) => void;
   readonly forgetAll: () => void;
   /** Says that every change made until that time, on the same clock, has been followed. */
@@ -47,6 +47,9 @@ interface Texts {
   readonly set: (id: number, text: string) => unknown;
   readonly delete: (id: number) => unknown;
 }
+
+/** For one lookup, when clients change all the time and the store is far away. */
+const mostQueries = 3;
 
 const nothing = (): void => undefined;
 
@@ -88,16 +91,17 @@ export function createClientDirectory({
     const lookups = new Map<string, Promise<ClientRecord | undefined>>();
 
     async function lookUp(text: string): Promise<ClientRecord | undefined> {
-      let client: ClientRecord | undefined;
-      let since: number;
-      do {
-        since = changes.now();
+      for (let left = mostQueries; ; left--) {
+        // whoever asks from now on has a lookup of his own, so what is read now is new enough for all who wait for this one
+        if (left === 1) lookups.delete(text);
+        const since = changes.now();
         counts.queries++;
         const stored = await query(text);
-        client = stored && toRecord(stored);
-      } while (isOutdated(text, client, since));
-      remember(text, client);
-      return client;
+        const client = stored && toRecord(stored);
+        const isCurrent = !isOutdated(text, client, since);
+        if (isCurrent) remember(text, client);
+        if (isCurrent || left === 1) return client;
+      }
     }
 
     function remember(text: string, client: ClientRecord | undefined): void {
@@ -133,7 +137,7 @@ export function createClientDirectory({
       underWay++;
       const lookup = lookUp(text).finally(() => {
         underWay--;
-        lookups.delete(text);
+        if (lookups.get(text) === lookup) lookups.delete(text);
       });
       lookups.set(text, lookup);
       return lookup;

@@ -12,6 +12,8 @@ export interface Dialect {
   readonly hasTag: string;
   /** Milliseconds since the epoch, by the clock of the database. */
   readonly now: string;
+  /** The same, for a statement that may be lost with a crash of the database: it waits for no disk where that can be had. */
+  readonly nowInPassing: string;
   /** The rows that a raw statement has found. */
   readonly rowsOf: <Row>(result: unknown) => Row[];
   /**

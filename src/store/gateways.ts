@@ -41,7 +41,7 @@ export function createGatewayStore({ dialect, read, write, expectFile }: Databas
         await write('gateways')
           .insert({ id, name, applied_revision: appliedRevision, seen_at: write.raw(dialect.now) })
           .onConflict('id')
-          .merge();
+          .merge({ name, applied_revision: appliedRevision, seen_at: write.raw(dialect.nowInPassing) });
       }),
 
     remove: (id, seenAt) =>

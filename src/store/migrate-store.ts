@@ -3,7 +3,7 @@ import type { Knex } from 'knex';
 import { existsSync } from 'node:fs';
 import { nameOfDatabase, type PostgresAddress } from '../database-address.ts';
 import { withoutStatement } from './client-store.ts';
-import { latestVersion, tables, versionOf } from './migrations.ts';
+import { latestVersion, tables, versionOf, withoutLimits } from './migrations.ts';
 import { openStore } from './open-store.ts';
 import { openPatientPool } from './postgres.ts';
 import { openSqlite } from './sqlite.ts';
@@ -78,6 +78,7 @@ async function copyAll(
   try {
     onCounted((await Promise.all(tables.map((table) => countRows(source, table)))).reduce((sum, one) => sum + one, 0));
     await target.transaction(async (writing) => {
+      await writing.raw(withoutLimits);
       await expectEmpty(writing, to);
       await writing('revision').delete();
       for (const table of tables) await copyTable(source, writing, table, onCopied);

@@ -179,6 +179,7 @@ export async function migrate(database: Knex, dialect: Dialect): Promise<void> {
   const work = (transaction: Knex) => migrateAlone(transaction, dialect);
   if (dialect.name === 'postgresql') {
     await database.transaction(async (transaction) => {
+      await transaction.raw(withoutLimits);
       await transaction.raw('select pg_advisory_xact_lock(?)', [migrationLock]);
       await transaction.raw(createVersionTable);
       await work(transaction);
@@ -197,7 +198,10 @@ export async function versionOf(database: Knex): Promise<number | undefined> {
 }
 
 /** Any number that nobody else in the same database takes. */
-const migrationLock = 0x61_70_69_67_77;
+export const migrationLock = 0x61_70_69_67_77;
+/** For this transaction: what a connection is set to does not count where a pooler gives it another one. */
+export const withoutLimits = `select set_config(name, '0', true)
+  from unnest(array['statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout']) as limits (name)`;
 const createVersionTable = 'create table if not exists schema_version (version integer not null)';
 
 async function migrateAlone(transaction: Knex, dialect: Dialect): Promise<void> {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
@@ -82,12 +83,25 @@ export async function connect(address: PostgresAddress, options: ConnectOptions 
         try {
           return await connectTo(candidate, address, options);
         } catch (error) {
-          faults.push(`${candidate.name}: ${(error as Error).message || (error as NodeJS.ErrnoException).code}`);
+          faults.push(`${candidate.name}: ${inWords(error as NodeJS.ErrnoException, address)}`);
         }
       }
     }
   }
   throw new ConnectionBroken([...new Set(faults)].join('; '));
+}
+
+/** What OpenSSL says of a certificate that no authority it knows has signed. */
+const isOfNoAuthority = /SELF_SIGNED|UNABLE_TO_(?:GET_ISSUER|VERIFY)|CERT_SIGNATURE_FAILURE/;
+
+function inWords({ code = '', message }: NodeJS.ErrnoException, { caFile, password }: PostgresAddress): string {
+  if (isOfNoAuthority.test(code))
+    return caFile === undefined
+      ? `no authority that Node trusts has signed its certificate, and sslrootcert names no other (${message})`
+      : `its certificate is not signed by an authority in ${caFile}, which sslrootcert names (${message})`;
+  if (password === undefined && message.includes('password must be a'))
+    return 'it asks for a password, and there is none: set DATABASE_PASSWORD_FILE or DATABASE_PASSWORD';
+  return message || code;
 }
 
 async function addressesOf(host: string, port: number): Promise<Candidate[]> {
@@ -217,11 +231,16 @@ export interface SteadyConnection {
 }
 
 export interface Statement {
-  /** Prepared under that name, once for each connection. */
-  readonly name?: string;
   readonly text: string;
   readonly values?: readonly unknown[];
+  /** Prepared once for each connection, where that holds. It must be one that can be asked twice. */
+  readonly isPrepared?: boolean;
 }
+
+/** Prepared statements by their names. One name is one text, whoever else has prepared something on a pooler's connection. */
+const nameOf = (text: string): string => `apigw_${createHash('sha256').update(text).digest('hex').slice(0, 24)}`;
+/** There is none of that name, or there is one already. */
+const isNotPrepared = (error: unknown): boolean => ['26000', '42P05'].includes((error as { code?: string }).code ?? '');
 
 /** Milliseconds until a server that was not to be had is tried again. */
 const firstPause = 100;
@@ -238,6 +257,9 @@ export function createSteadyConnection(
   let retryAt = 0;
   let lastFault: unknown;
   let isClosed = false;
+  const names = new Map<string, string>();
+  /** Not where a pooler gives every transaction another connection of the server. */
+  let canPrepare = true;
 
   async function open(): Promise<Connection> {
     if (isClosed) throw new ConnectionBroken('the connection is closed');
@@ -245,10 +267,14 @@ export function createSteadyConnection(
     if (performance.now() < retryAt) throw lastFault;
     try {
       const client = await connect(address);
+      canPrepare = true;
       client.once('end', () => {
         if (current === client) current = undefined;
       });
-      await prepare(client);
+      await prepare(client).catch((error: unknown) => {
+        void client.end().catch(() => undefined);
+        throw error;
+      });
       pause = firstPause;
       return client;
     } catch (error) {
@@ -259,12 +285,26 @@ export function createSteadyConnection(
     }
   }
 
-  async function run<Row>({ name, text, values = [] }: Statement): Promise<Row[]> {
+  function prepared(text: string): { name: string } {
+    let name = names.get(text);
+    if (name === undefined) {
+      name = nameOf(text);
+      names.set(text, name);
+    }
+    return { name };
+  }
+
+  async function run<Row>(wanted: Statement): Promise<Row[]> {
+    const { text, values = [], isPrepared = false } = wanted;
     const client = (current ??= await open());
     try {
-      const statement = client.query({ text, values: [...values], ...(name !== undefined && { name }) });
+      const statement = client.query({ text, values: [...values], ...(isPrepared && canPrepare && prepared(text)) });
       return (await withDeadline(client, statement, times.silence)).rows as Row[];
     } catch (error) {
+      if (isPrepared && canPrepare && isNotPrepared(error)) {
+        canPrepare = false;
+        return run(wanted);
+      }
       if (isBroken(error)) {
         current = undefined;
         void client.end().catch(() => undefined);

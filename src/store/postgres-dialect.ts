@@ -11,6 +11,8 @@ interface Rows<Row> {
 /** The server may have been told to acknowledge what is not on its disk yet; then not for what is acknowledged here. */
 const keptDurably = `case current_setting('synchronous_commit') when 'off' then set_config('synchronous_commit', 'on', true) end`;
 
+const now = '(extract(epoch from clock_timestamp()) * 1000)::bigint';
+
 /** @param canNotify false where the server knows no notifications */
 export function createPostgresDialect(canNotify: boolean): Dialect {
   const advance = `update revision set value = value + 1 where id = 1
@@ -23,7 +25,8 @@ export function createPostgresDialect(canNotify: boolean): Dialect {
     // of the collation "C" lower knows A to Z alone, as SQLite's like does
     nameIsLike: `lower(name collate "C") like lower(? collate "C") escape '\\'`,
     hasTag: 'client.tags::jsonb @> to_jsonb(?::text)',
-    now: '(extract(epoch from clock_timestamp()) * 1000)::bigint',
+    now,
+    nowInPassing: `case when set_config('synchronous_commit', 'off', true) = 'off' then ${now} end`,
     rowsOf: <Row>(result: unknown) => (result as Rows<Row>).rows,
 
     async advanceRevision(transaction) {

@@ -10,6 +10,7 @@ import {
   times,
   withDeadline,
   type Connection,
+  type Statement,
 } from './postgres-connection.ts';
 import { channel, createPostgresDialect } from './postgres-dialect.ts';
 
@@ -34,22 +35,16 @@ export async function openPostgres(address: PostgresAddress): Promise<Database> 
   const read = createPool(address, readers);
   const write = createPool(address, writers);
   const lookups = createSteadyConnection(address);
-  const names = new Map<string, { readonly name: string; readonly text: string }>();
+  const texts = new Map<string, string>();
 
-  async function lookUp(sql: string, ...values: readonly unknown[]): Promise<unknown[]> {
-    let statement = names.get(sql);
-    if (!statement) {
+  function lookUp(sql: string, ...values: readonly unknown[]): Promise<unknown[]> {
+    let text = texts.get(sql);
+    if (text === undefined) {
       let count = 0;
-      statement = { name: `apigw_lookup_${names.size}`, text: sql.replaceAll('?', () => `$${++count}`) };
-      names.set(sql, statement);
+      text = sql.replaceAll('?', () => `$${++count}`);
+      texts.set(sql, text);
     }
-    try {
-      return await lookups.query({ ...statement, values });
-    } catch (error) {
-      // between the server and us a pooler has changed the connection, and with it what is prepared
-      if (!['26000', '42P05'].includes((error as { code?: string }).code ?? '')) throw error;
-      return lookups.query({ text: statement.text, values });
-    }
+    return lookups.query({ text, values, isPrepared: true });
   }
 
   return {
@@ -135,40 +130,51 @@ function openRevisions(
 ): Revisions {
   let connections = 0;
   let isNotified = false;
+  let questions = 0;
   const connection = createSteadyConnection(address, async (client) => {
     connections++;
     isNotified = false;
     if (!canNotify) return;
+    const isDirect = await speaksForItself(client);
     const test = `hello ${connections}`;
     client.on('notification', ({ payload }) => {
-      // what was said to oneself shows that whatever is between here and the server passes notices on
-      isNotified = true;
+      // A pooler passes a notice on with the answer to a question, if at all: then it has come no sooner than the answer.
+      // What was said to oneself shows that notices are passed on where there is no pooler.
+      if (isDirect || questions === 0) isNotified = true;
       if (payload !== test) onNotice();
     });
     client.once('end', () => (isNotified = false));
     await withDeadline(client, client.query(`listen ${channel}`), times.silence);
     await withDeadline(client, client.query('select pg_notify($1, $2)', [channel, test]), times.silence);
   });
+  async function query<Row>(statement: Statement): Promise<Row[]> {
+    questions++;
+    try {
+      return await connection.query<Row>(statement);
+    } finally {
+      questions--;
+    }
+  }
   const startedAt = canNotify ? 'pg_postmaster_start_time()::text' : "''";
 
   return {
     async latest() {
-      const [row] = await connection.query<{ value: number; source: string; is_standby: number }>({
-        name: 'apigw_revision',
+      const [row] = await query<{ value: number; source: string; is_standby: number }>({
         text: `select value, ${startedAt} as source, pg_is_in_recovery() as is_standby from revision`,
+        isPrepared: true,
       });
       if (!row) throw new Error('the table revision is empty');
       if (row.is_standby) throw new ConnectionBroken('the database is a standby now, which may be behind');
       return { revision: row.value, source: `${connections} ${row.source}` };
     },
     async changedClients(after, until) {
-      const rows = await connection.query<{ client_id: number }>({
+      const rows = await query<{ client_id: number }>({
         text: `select distinct client_id from audit_events
           where revision > $1 and revision <= $2 and client_id is not null`,
         values: [after, until],
       });
       // afterwards, so that what has left the audit trail meanwhile is noticed
-      const [oldest] = await connection.query<{ revision: number | null }>({
+      const [oldest] = await query<{ revision: number | null }>({
         text: 'select min(revision) as revision from audit_events',
       });
       if ((oldest?.revision ?? Infinity) > after + 1) return undefined;
@@ -177,6 +183,13 @@ function openRevisions(
     isNotified: () => isNotified,
     close: connection.close,
   };
+}
+
+/** Whether the server is at the other end, and no pooler, which gives a number of its own when it is asked who it is. */
+async function speaksForItself(client: Connection): Promise<boolean> {
+  const asked = client.query<{ pid: number }>('select pg_backend_pid() as pid');
+  const { rows } = await withDeadline(client, asked, times.silence);
+  return rows[0]?.pid === (client as Connection & { readonly processID?: number }).processID;
 }
 
 /** knex prints warnings by itself; what matters arrives as an error too. */

@@ -1,12 +1,15 @@
 import type { Dialect } from './dialect.ts';
 
+const now = "cast(unixepoch('subsec') * 1000 as integer)";
+
 export const sqliteDialect: Dialect = {
   name: 'sqlite',
   isOneOf: (column) => `${column} in (select value from json_each(?))`,
   toList: (values) => JSON.stringify(values),
   nameIsLike: "name like ? escape '\\'",
   hasTag: 'exists (select 1 from json_each(client.tags) where value = ?)',
-  now: "cast(unixepoch('subsec') * 1000 as integer)",
+  now,
+  nowInPassing: now,
   rowsOf: <Row>(result: unknown) => result as Row[],
 
   async advanceRevision(transaction) {

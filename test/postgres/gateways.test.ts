@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { performance } from 'node:perf_hooks';
 import { after, before, suite, test } from 'node:test';
 import { spawnGateway, stopGateway, type GatewayProcess } from '../support/gateway.ts';
+import { startPooler } from '../support/pooler.ts';
 import { startPostgres, type Postgres } from '../support/postgres.ts';
 import { until } from '../support/stack.ts';
 
@@ -69,6 +70,29 @@ suite('gateways on one PostgreSQL', () => {
     );
   });
 
+  test('of which one is killed (SIGKILL) while it makes the tables, leave that to the other', async () => {
+    const slow = await server.createDatabase();
+    await server.sql(
+      slow,
+      `create function slow() returns event_trigger language plpgsql as $$ begin perform pg_sleep(0.02); end $$`,
+    );
+    await server.sql(slow, 'create event trigger slow on ddl_command_end execute function slow()');
+    const env = { DATABASE_URL: server.url(slow), ...create };
+    const isMaking = async () =>
+      (await server.sql(slow, "select from pg_locks where locktype = 'advisory' and granted")).length > 0;
+    const killed = spawnGateway(undefined, env, 'killed');
+    await until('it makes the tables', isMaking, 30_000);
+    await stopGateway(killed, 'SIGKILL');
+    const other = await startAtLeisure(undefined, env, 'other');
+    try {
+      assert.equal(killed.firstKey(), '');
+      assert.deepEqual(await server.sql(slow, 'select count(*)::int as count from schema_version'), [{ count: 1 }]);
+      assert.equal(await other.decide(other.firstKey()), 204);
+    } finally {
+      await stopGateway(other);
+    }
+  });
+
   test('know of a change by another, for they are told', async (t) => {
     const latencies: number[] = [];
     const [first, second] = gateways as [GatewayProcess, GatewayProcess];
@@ -99,6 +123,29 @@ suite('gateways on one PostgreSQL', () => {
     );
     assert.ok((await timeUntil(() => everybodySays(token, 401))) < 2_000);
     assert.equal((await first.ask('/readyz')).status, 200);
+  });
+
+  test('may be behind a pooler in transaction mode, and then follow changes without notices', async (t) => {
+    const pooler = await startPooler(server);
+    const [first] = gateways as [GatewayProcess];
+    const pooled = await startAtLeisure(undefined, { DATABASE_URL: pooler.url(database) }, 'pooled');
+    try {
+      const latencies: number[] = [];
+      for (let time = 0; time < 4; time++) {
+        const { id, token } = await newClient();
+        await until('it is remembered', async () => (await pooled.decide(token)) === 204);
+        const { status, json } = await pooled.manage('PUT', `/${id}`, key, { name: `n${time}` });
+        assert.equal(status, 200, JSON.stringify(json));
+        assert.equal((await first.manage('DELETE', `/${id}`, key)).status, 204);
+        latencies.push(await timeUntil(async () => (await pooled.decide(token)) === 401));
+      }
+      t.diagnostic(`from the answer until it refuses: ${latencies.map((one) => one.toFixed(0)).join(', ')} ms`);
+      assert.ok(Math.max(...latencies) < 2_000);
+      assert.match(await pooled.metrics(), /^apigw_feed_notified 0$/m);
+      assert.doesNotMatch(pooled.output(), /"level":"error"/);
+    } finally {
+      await stopGateway(pooled);
+    }
   });
 
   test('lose no last administrator between them, and no revision', async () => {

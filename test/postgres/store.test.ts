@@ -9,7 +9,10 @@ import { StoreUnavailable, type ClientWithKeys, type Use } from '../../src/clien
 import { createUsage } from '../../src/clients/usage.ts';
 import { parsePostgresUrl } from '../../src/database-address.ts';
 import { followChanges } from '../../src/store/change-feed.ts';
+import { createGatewayStore } from '../../src/store/gateways.ts';
+import { migrationLock } from '../../src/store/migrations.ts';
 import { openStore } from '../../src/store/open-store.ts';
+import { forgetful, startPooler } from '../support/pooler.ts';
 import { startPostgres, type Postgres } from '../support/postgres.ts';
 import { makeTempDir, until } from '../support/stack.ts';
 import { addressOf } from '../support/stores.ts';
@@ -30,11 +33,13 @@ suite('a store on PostgreSQL', () => {
   let server: Postgres;
   /** An authority, and the server's certificate for `localhost`. */
   const ca = join(makeTempDir(), 'ca.crt');
+  const otherCa = join(makeTempDir(), 'other.crt');
   before(async () => {
     const dir = makeTempDir();
     const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: dir, stdio: 'pipe' });
     const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
     openssl('req', '-x509', ...newKey, '-keyout', 'ca.key', '-out', ca, '-subj', '/CN=authority', '-days', '2');
+    openssl('req', '-x509', ...newKey, '-keyout', 'other.key', '-out', otherCa, '-subj', '/CN=other', '-days', '2');
     openssl('req', ...newKey, '-keyout', 'server.key', '-out', 'server.csr', '-subj', '/CN=localhost');
     writeFileSync(join(dir, 'san'), 'subjectAltName=DNS:localhost');
     openssl(
@@ -187,6 +192,74 @@ suite('a store on PostgreSQL', () => {
     }
   });
 
+  test('flushes no sign of life of a gateway, but for the first', async () => {
+    const name = await server.createDatabase();
+    await server.sql('postgres', `alter database ${name} set synchronous_commit = on`);
+    const { database } = await openStore(addressOf(server.url(name)));
+    try {
+      await database.write.raw('create table seen (setting text)');
+      await database.write.raw(`create function see() returns trigger language plpgsql as
+        $$ begin insert into seen values (current_setting('synchronous_commit')); return new; end $$`);
+      await database.write.raw(
+        'create trigger see before update or insert on gateways for each row execute function see()',
+      );
+      const gateways = createGatewayStore(database);
+      for (const appliedRevision of [1, 2]) await gateways.put({ id: 'a', name: 'a', appliedRevision });
+      // the second one is tried as an insertion first
+      assert.deepEqual(await database.read('seen').pluck('setting'), ['on', 'on', 'off']);
+      const [{ appliedRevision, seenAt } = { appliedRevision: 0, seenAt: 0 }] = await gateways.list();
+      assert.equal(appliedRevision, 2);
+      assert.ok(Math.abs(seenAt - Date.now()) < 60_000);
+    } finally {
+      await database.close();
+    }
+  });
+
+  test('is made with patience behind a pooler in transaction mode, which forgets what a session is set to', async () => {
+    const pooler = await startPooler(server, forgetful);
+    const name = await server.createDatabase();
+    await server.sql('postgres', `alter database ${name} set lock_timeout = '50ms'`);
+    // as another start that makes the tables, and for longer than that
+    const locked = server.sql(
+      name,
+      `do $$ begin
+        perform pg_advisory_lock(${migrationLock});
+        while not exists (select from pg_locks where locktype = 'advisory' and not granted) loop
+          perform pg_sleep(0.02);
+        end loop;
+        perform pg_sleep(0.2);
+      end $$`,
+    );
+    const { database } = await openStore(addressOf(pooler.url(name)));
+    await database.close();
+    await locked;
+  });
+
+  test('is asked for the right client behind a pooler, whatever others have prepared', async () => {
+    const pooler = await startPooler(server);
+    const name = await server.createDatabase();
+    await pooler.open(name, 5);
+    const address = addressOf(pooler.url(name));
+    const stores = await Promise.all([openStore(address), openStore(address)]);
+    const [one, other] = [stores[0].store, stores[1].store];
+    try {
+      const clients: { id: number; apiClientId: string }[] = [];
+      for (let count = 0; count < 10; count++)
+        clients.push((await rulesOf(one).create(nothingParticular, actor)).client);
+      // both ask first for what the other asks for last
+      for (const { id, apiClientId } of clients) {
+        assert.equal((await one.find(id))?.apiClientId, apiClientId);
+        assert.equal((await other.findByApiClientId(apiClientId))?.id, id);
+      }
+      for (const { id, apiClientId } of clients) {
+        assert.equal((await other.find(id))?.apiClientId, apiClientId);
+        assert.equal((await one.findByApiClientId(apiClientId))?.id, id);
+      }
+    } finally {
+      await Promise.all(stores.map(({ database }) => database.close()));
+    }
+  });
+
   test('has an audit trail that nobody changes', async () => {
     const { database, store } = await open();
     try {
@@ -291,7 +364,14 @@ suite('a store on PostgreSQL', () => {
     assert.match(String(await to('localhost', 'sslmode=disable', 'encrypted')), /pg_hba\.conf rejects|no encryption/);
     assert.equal(await to('localhost', ''), true);
     assert.equal(await to('127.0.0.1', 'sslmode=require'), true);
-    assert.match(String(await to('localhost', 'sslmode=verify-full')), /self-signed|unable to (?:get|verify)/);
+    assert.match(
+      String(await to('localhost', 'sslmode=verify-full')),
+      /no authority that Node trusts has signed its certificate, and sslrootcert names no other/,
+    );
+    assert.match(
+      String(await to('localhost', `sslmode=verify-full&sslrootcert=${otherCa}`)),
+      /its certificate is not signed by an authority in \S+other\.crt, which sslrootcert names/,
+    );
     assert.match(String(await to('localhost', 'sslmode=verify-ca&sslrootcert=/nowhere')), /sslrootcert: .*\/nowhere/);
     assert.match(
       String(await to('localhost', 'sslmode=require&sslrootcert=/etc/passwd')),
@@ -316,6 +396,7 @@ suite('a store on PostgreSQL', () => {
       /postgres:\/\/secretive@127\.0\.0\.1:\d+\/\S+ cannot be opened: .*password authentication failed/,
     );
     assert.doesNotMatch(refused, /hunter/);
+    assert.match(String(await tlsOf(url(''))), /it asks for a password, and there is none: set DATABASE_PASSWORD_FILE/);
   });
 
   test('is none in another encoding, and none that a newer program has used', async () => {

@@ -47,7 +47,7 @@ const stops: (() => Promise<void>)[] = [];
 after(() => Promise.all(stops.map((stop) => stop())));
 
 /** The server refuses to be root's. */
-const owner = process.getuid?.() === 0 ? idOf(['postgres', 'nobody']) : {};
+export const asOwner = process.getuid?.() === 0 ? idOf(['postgres', 'nobody']) : {};
 
 function idOf(names: readonly string[]): { uid?: number; gid?: number } {
   for (const name of names) {
@@ -79,10 +79,10 @@ export async function startPostgres({
   const dir = makeTempDir();
   chmodSync(dir, 0o755);
   const data = join(dir, 'data');
-  if (owner.uid !== undefined) chownSync(dir, owner.uid, owner.gid ?? 0);
+  if (asOwner.uid !== undefined) chownSync(dir, asOwner.uid, asOwner.gid ?? 0);
   const env = { PATH: process.env['PATH'] ?? '', LC_ALL: 'C.UTF-8' };
   const run = (program: string, args: readonly string[]) =>
-    runFile(postgresProgram(program), [...args, '-D', data, '-U', 'apigw', '-N'], { ...owner, env, cwd: dir });
+    runFile(postgresProgram(program), [...args, '-D', data, '-U', 'apigw', '-N'], { ...asOwner, env, cwd: dir });
   // another order of letters than that of bytes, as servers usually have
   const language = ['--locale-provider=icu', '--icu-locale=en-US', '--encoding=UTF8'];
   if (standbyOf)
@@ -91,7 +91,7 @@ export async function startPostgres({
   const port = wantedPort ?? ((await freePorts(1)) as [number])[0];
   const add = (name: string, text: string, mode = 0o600) => {
     writeFileSync(join(data, name), text, { mode });
-    if (owner.uid !== undefined) chownSync(join(data, name), owner.uid, owner.gid ?? 0);
+    if (asOwner.uid !== undefined) chownSync(join(data, name), asOwner.uid, asOwner.gid ?? 0);
   };
   for (const [name, text] of Object.entries(files)) add(name, text);
   const lines = [
@@ -137,7 +137,7 @@ export async function startPostgres({
     await ended;
   };
   const start = async () => {
-    const started = spawn(postgresProgram('postgres'), ['-D', data], { ...owner, env, cwd: dir });
+    const started = spawn(postgresProgram('postgres'), ['-D', data], { ...asOwner, env, cwd: dir });
     server = started;
     for (const stream of [started.stdout, started.stderr])
       stream.on('data', (chunk: Buffer) => (output = (output + chunk.toString()).slice(-20_000)));

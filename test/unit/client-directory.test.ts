@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { createClientDirectory } from '../../src/clients/client-directory.ts';
 import { StoreUnavailable, type ClientWithKeys } from '../../src/clients/client-store.ts';
+import { until } from '../support/stack.ts';
 
 const client = (id: number): ClientWithKeys => ({
   id,
@@ -145,6 +146,27 @@ suite('what is remembered of API clients', () => {
       assert.equal(await taken, undefined);
       assert.equal(await directory.findByApiClientId('client-1'), undefined);
     }
+  });
+
+  test('is read three times at most, however often something changes, and anew for whoever asks after a change', async () => {
+    const { directory, clients, queries, hold, letGo } = follow();
+    hold();
+    const asked = directory.findByApiClientId('client-1');
+    for (const read of [1, 2]) {
+      await until('it is read', () => queries() === read);
+      directory.forget(99);
+      letGo();
+      hold();
+    }
+    await until('it is read', () => queries() === 3);
+    clients.set(1, client(1));
+    directory.forget(1);
+    const later = directory.findByApiClientId('client-1');
+    letGo();
+    assert.equal(await asked, undefined);
+    assert.equal((await later)?.principal.id, 1);
+    assert.equal((await directory.findByApiClientId('client-1'))?.principal.id, 1);
+    assert.equal(queries(), 4);
   });
 
   test('is not what was read before more changes than are counted one by one', async () => {
