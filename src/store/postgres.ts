@@ -116,7 +116,8 @@ function dialectFor(address: PostgresAddress, isPatient: boolean) {
         return result;
       } catch (error) {
         if (isBroken(error)) connection.__knex__disposed ??= error;
-        throw error;
+        // pg puts no code on the end of a connection in the midst of a statement
+        throw error instanceof Error && !('code' in error) ? new ConnectionBroken(error.message) : error;
       }
     }
   };

@@ -12,6 +12,7 @@ import { followChanges } from '../../src/store/change-feed.ts';
 import { createGatewayStore } from '../../src/store/gateways.ts';
 import { migrationLock } from '../../src/store/migrations.ts';
 import { openStore } from '../../src/store/open-store.ts';
+import { startWay } from '../support/cut.ts';
 import { forgetful, startPooler } from '../support/pooler.ts';
 import { startPostgres, type Postgres } from '../support/postgres.ts';
 import { makeTempDir, until } from '../support/stack.ts';
@@ -19,6 +20,8 @@ import { addressOf } from '../support/stores.ts';
 
 const actor = { clientId: null, requestId: null };
 const aList = { limit: 10, sort: 'id', isDescending: false, after: undefined, now: 0 } as const;
+
+const waitingForLocks = "select count(*)::int as count from pg_stat_activity where wait_event_type = 'Lock'";
 
 function rulesOf(store: Awaited<ReturnType<typeof openStore>>['store']) {
   return createApiClients({
@@ -257,6 +260,33 @@ suite('a store on PostgreSQL', () => {
       }
     } finally {
       await Promise.all(stores.map(({ database }) => database.close()));
+    }
+  });
+
+  test('says that it does not answer when the connection ends in the midst of a statement', async () => {
+    const way = await startWay(server.port);
+    const name = await server.createDatabase();
+    const { database, store } = await openStore(addressOf(server.url(name).replace(`:${server.port}`, `:${way.port}`)));
+    const holder = await openStore(addressOf(server.url(name)));
+    try {
+      await holder.store.change(async () => {
+        const change = rulesOf(store).create(nothingParticular, actor);
+        await until('it waits', async () => {
+          const [row] = await server.sql<{ count: number }>(name, waitingForLocks);
+          return row?.count === 1;
+        });
+        way.mend();
+        await assert.rejects(change, (error: Error) => {
+          assert.ok(error instanceof StoreUnavailable);
+          // the second is what is said of the attempt to undo it
+          assert.match(error.message, /answer: (?:Connection terminated|Client has encountered a connection error)/);
+          return true;
+        });
+      });
+    } finally {
+      await database.close();
+      await holder.database.close();
+      await way.close();
     }
   });
 

@@ -5,7 +5,7 @@ import { connect, createServer, type Socket } from 'node:net';
 export interface Way {
   readonly port: number;
   readonly cut: () => void;
-  /** Whoever connects from now on arrives; what was open before stays dead. */
+  /** What is open ends; whoever connects from now on arrives. */
   readonly mend: () => void;
   readonly close: () => Promise<void>;
 }
