@@ -48,7 +48,8 @@ const columns: readonly Column<ShownEvent>[] = [
 /** In a few words; `--output json` has all of it. */
 function whatOf({ before, after, method, path: called, key_id: key, name }: Record<string, unknown>): string | null {
   if (before && after) return changesOf(before as Fields, after as Fields);
-  if (typeof method === 'string') return `${method} ${String(called)}`;
+  // bytes of whoever called; some terminals obey those beyond ASCII too
+  if (typeof method === 'string') return `${method} ${String(called).replace(/[^\x21-\x7e]/g, encodeURIComponent)}`;
   if (typeof key === 'number') return `key ${key}`;
   return name === undefined ? null : JSON.stringify(name);
 }
