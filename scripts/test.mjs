@@ -13,8 +13,7 @@ const { compileTests } = await import('./compile-tests.mjs');
 const wanted = process.argv.slice(2);
 const files = (wanted.length > 0 ? wanted : foldersOfTests())
   .flatMap((path) => (statSync(join(root, path)).isDirectory() ? testFilesBelow(path) : [path]))
-  .sort()
-  .sort((one, other) => rank(one) - rank(other));
+  .sort();
 
 const { status } = spawnSync(
   process.execPath,
@@ -33,17 +32,6 @@ const { status } = spawnSync(
   { cwd: root, stdio: 'inherit' },
 );
 process.exitCode = status ?? 1;
-
-/**
- * What compares times comes last, when nothing else is to be done, and what is short before it, so that nothing long is
- * under way then.
- *
- * @param {string} file
- */
-function rank(file) {
-  if (file === join('test', 'faults', 'abuse.test.ts')) return 2;
-  return file.startsWith(join('test', 'unit')) ? 1 : 0;
-}
 
 /** Without those that need a container engine: npm run test:compose. */
 function foldersOfTests() {
